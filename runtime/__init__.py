@@ -1,0 +1,1 @@
+"""What every script needs of the machine it runs on: errors, devices, safe writing, provenance."""
