@@ -40,11 +40,11 @@ def atomic_write(path: Path, mode: str = "wb", **open_options) -> Iterator[IO]:
     """
     part = part_path(path)
     try:
-        with open(part, mode, **open_options) as file:
+        with part.open(mode, **open_options) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, path)
+        part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
