@@ -1,0 +1,62 @@
+"""VGG-ish: the short-chunk CNN of Won et al. 2020 (arXiv 2006.00751)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.base import TaggingModel
+
+WIDTHS = (128, 128, 256, 256, 256, 256, 512)  # output channels of layer1 … layer7
+
+
+class ConvBlock(nn.Module):
+    """3×3 convolution, BatchNorm, ReLU, 2×2 max-pooling."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.bn = nn.BatchNorm2d(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, in, height, width) → (batch, out, height // 2, width // 2)."""
+        # ReLU keeps order, so it may follow the pooling: the same result on a quarter of the values.
+        return F.relu(F.max_pool2d(self.bn(self.conv(x)), 2))
+
+
+class VGGish(TaggingModel):
+    """Seven blocks of 3×3 convolutions, global max, two dense layers.
+
+    Layer names are those of the authors' state dicts. Outputs logits: see `TaggingModel`.
+    """
+
+    name = "vgg_ish"
+    pooling = "scores"
+    embedding_size = 512
+
+    def __init__(self, n_tags: int) -> None:
+        super().__init__(n_tags)
+        self.spec_bn = nn.BatchNorm2d(1)
+        in_channels = 1
+        for number, out_channels in enumerate(WIDTHS, start=1):
+            self.add_module(f"layer{number}", ConvBlock(in_channels, out_channels))
+            in_channels = out_channels
+        self.dense1 = nn.Linear(WIDTHS[-1], self.embedding_size)
+        self.bn = nn.BatchNorm1d(self.embedding_size)
+        self.dropout = nn.Dropout(0.5)
+        self.dense2 = nn.Linear(self.embedding_size, n_tags)
+
+    @property
+    def min_frames(self) -> int:
+        return 2 ** len(WIDTHS)  # each layer halves the length
+
+    def embed(self, x: Tensor) -> Tensor:
+        self._check_input(x)
+        x = self.spec_bn(x.unsqueeze(1))  # (batch, 1, frames, mels)
+        for number in range(1, len(WIDTHS) + 1):
+            x = self.get_submodule(f"layer{number}")(x)
+        x = x.amax(dim=(2, 3))
+        return F.relu(self.bn(self.dense1(x)))
+
+    def classify(self, embedding: Tensor) -> Tensor:
+        return self.dense2(self.dropout(embedding))
