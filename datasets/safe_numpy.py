@@ -1,0 +1,199 @@
+"""Read `.npy` files from anywhere without trusting them.
+
+NumPy's own reader allocates what a header claims before it looks at the file's size, and reads
+object arrays by running a pickle. Here a header is checked against the file first, and the one
+pickled format the study uses (`metadata.npy`, a dict in a 0-dimensional object array) goes
+through an unpickler that can build dicts, lists, strings and numbers, and nothing else.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import pickletools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy_format
+
+from runtime.errors import DataError
+
+# Opcodes of plain containers, strings and numbers, and those NumPy needs to frame an array.
+_OPCODES = frozenset(
+    "PROTO FRAME STOP MARK POP POP_MARK NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 FLOAT BINFLOAT "
+    "UNICODE BINUNICODE SHORT_BINUNICODE STRING BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES "
+    "EMPTY_LIST LIST APPEND APPENDS EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_DICT DICT SETITEM SETITEMS "
+    "PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE BUILD".split()
+)
+_MAX_METADATA_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class NpyHeader:
+    """What a `.npy` header says, checked against the file."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    fortran_order: bool
+    offset: int  # bytes from the start of the file to the first value
+
+
+def read_npy_header(file: BinaryIO, size: int, path: Path) -> NpyHeader:
+    """Read and check the header of an open `.npy` file of `size` bytes.
+
+    Raises:
+        DataError: not a `.npy` file, a damaged header, or (unless it holds objects) a header
+            that claims another amount of data than the file has.
+    """
+    try:
+        version = npy_format.read_magic(file)
+        reader = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
+        shape, fortran_order, dtype = reader(file)
+    except (ValueError, TypeError, SyntaxError, OverflowError, EOFError, RecursionError, MemoryError) as error:
+        raise DataError(f"{path} is not a readable .npy file ({_first_line(error)}); make or fetch it again") from error
+    if any(length < 0 for length in shape):
+        raise DataError(f"{path}: its header claims the impossible shape {shape}; make or fetch it again")
+    offset = file.tell()
+    if not dtype.hasobject:
+        claimed = dtype.itemsize
+        for length in shape:  # Python integers: no overflow, whatever the header claims
+            claimed *= length
+        if offset + claimed != size:
+            raise DataError(
+                f"{path}: its header claims shape {shape} of {dtype}, {claimed} bytes, but {size - offset} follow; "
+                "the file is truncated or damaged, make or fetch it again"
+            )
+    return NpyHeader(shape, dtype, fortran_order, offset)
+
+
+def load_array(path: Path) -> np.ndarray:
+    """Read an array of numbers or strings.
+
+    Raises:
+        DataError: missing, damaged, or an array of Python objects (which only `metadata.npy` is).
+    """
+    with _open(path) as file:
+        header = read_npy_header(file, path.stat().st_size, path)
+        if header.dtype.hasobject:
+            raise DataError(f"{path} holds pickled Python objects where plain values are expected; fetch it again")
+        data = file.read()
+    array = np.frombuffer(data, dtype=header.dtype)
+    return array.reshape(header.shape, order="F" if header.fortran_order else "C")
+
+
+def load_metadata(path: Path) -> dict[str, list[str] | None]:
+    """Read a `metadata.npy`: recording id → tags, or None where the tags could not be fetched.
+
+    Raises:
+        DataError: missing, damaged, not such a dict, or a pickle that holds anything but
+            builtin values (its code is not run).
+    """
+    with _open(path) as file:
+        size = path.stat().st_size
+        header = read_npy_header(file, size, path)
+        if not header.dtype.hasobject or header.shape != ():
+            raise DataError(f"{path} holds an array of {header.dtype} instead of a dict of id → tags; fetch it again")
+        if size > _MAX_METADATA_BYTES:
+            raise DataError(f"{path} has {size} bytes, too many to be a corpus' metadata; fetch it again")
+        data = file.read()
+    try:
+        _check_opcodes(data)
+        array = _MetadataUnpickler(io.BytesIO(data), encoding="latin1").load()
+        content = array.content() if isinstance(array, _Array) else None
+    except Exception as error:  # a damaged pickle raises nearly anything
+        raise DataError(f"{path} cannot be read safely ({_first_line(error)}); fetch it again") from error
+    return _checked_metadata(content, path)
+
+
+def _checked_metadata(content: object, path: Path) -> dict[str, list[str] | None]:
+    if not isinstance(content, dict):
+        raise DataError(f"{path} does not hold a dict of id → tags; fetch it again")
+    metadata: dict[str, list[str] | None] = {}
+    for recording_id, tags in content.items():
+        if not isinstance(recording_id, str):
+            raise DataError(f"{path}: the id {recording_id!r:.60} is not a string; fetch the file again")
+        if tags is not None and not (isinstance(tags, (list, tuple)) and all(isinstance(tag, str) for tag in tags)):
+            raise DataError(f"{path}: the tags of {recording_id!r:.60} are not a list of strings; fetch the file again")
+        metadata[recording_id] = None if tags is None else list(tags)
+    return metadata
+
+
+def _check_opcodes(data: bytes) -> None:
+    for opcode, argument, _ in pickletools.genops(data):
+        if opcode.name not in _OPCODES:
+            raise pickle.UnpicklingError(f"opcode {opcode.name} is not allowed")
+        # The C unpickler sizes its memo by the largest index it is told, however absurd.
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument) > len(data):
+            raise pickle.UnpicklingError("absurd memo index")
+
+
+class _MetadataUnpickler(pickle.Unpickler):
+    """Knows four names of NumPy, each bound to an inert stand-in below."""
+
+    def find_class(self, module: str, name: str) -> object:
+        stand_in = _STAND_INS.get((module.replace("numpy._core", "numpy.core"), name))
+        if stand_in is None:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not allowed")
+        return stand_in
+
+
+class _Dtype:
+    """Stands for numpy.dtype while unpickling: remembers the type string, builds nothing."""
+
+    def __init__(self, kind: str, *_: object) -> None:
+        self.kind = str(kind)
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+class _Array:
+    """Stands for numpy.ndarray while unpickling: keeps the object list it was pickled with."""
+
+    def __init__(self, *_: object) -> None:
+        self.values: object = None
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, dtype, _, values = state
+        if not isinstance(dtype, _Dtype) or not isinstance(values, list):
+            raise pickle.UnpicklingError("not an array of objects")
+        if len(shape) > 1 or len(values) != (shape[0] if shape else 1):
+            raise pickle.UnpicklingError("array shape and contents disagree")
+        self.values = values[0] if shape == () else values
+
+    def content(self) -> object:
+        """The dict, with arrays of strings inside it turned into lists."""
+        if isinstance(self.values, dict):
+            return {key: value.values if isinstance(value, _Array) else value for key, value in self.values.items()}
+        return self.values
+
+
+def _scalar(dtype: _Dtype, data: object) -> str:
+    """Stands for numpy's scalar constructor; only strings (np.str_) occur in tag metadata."""
+    raw = data.encode("latin1") if isinstance(data, str) else data
+    if not isinstance(dtype, _Dtype) or not dtype.kind.lstrip("<=|").startswith("U") or not isinstance(raw, bytes):
+        raise pickle.UnpicklingError("a NumPy scalar that is not a string")
+    return raw.decode("utf-32-le").rstrip("\0")
+
+
+_STAND_INS = {
+    ("numpy.core.multiarray", "_reconstruct"): _Array,
+    ("numpy.core.multiarray", "scalar"): _scalar,
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _Dtype,
+}
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing; see the README for how to get this corpus' split files") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be opened ({error.strerror})") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]
