@@ -1,0 +1,1 @@
+"""What comes after training: scores of the test recordings, metrics, reports and plots."""
