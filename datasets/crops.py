@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -42,10 +43,10 @@ def training_batches(n_frames: np.ndarray, crop_frames: int, batch_size: int, se
     generator = np.random.default_rng((seed, epoch))
     order = generator.permutation(len(n_frames))
     starts = generator.integers(0, np.maximum(n_frames - crop_frames, 0) + 1)
-    edges = list(range(0, len(order), batch_size)) + [len(order)]
+    edges = [*range(0, len(order), batch_size), len(order)]
     if len(edges) > 2 and edges[-1] - edges[-2] == 1:
         del edges[-2]
-    return [CropBatch(order[a:b], starts[order[a:b]]) for a, b in zip(edges, edges[1:], strict=False)]
+    return [CropBatch(order[a:b], starts[order[a:b]]) for a, b in pairwise(edges)]
 
 
 def validation_batches(n_frames: np.ndarray, chunk_frames: int, most: int, batch_size: int) -> list[CropBatch]:

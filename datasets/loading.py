@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -21,6 +22,7 @@ from tqdm import tqdm
 from config import SPECTROGRAM
 from datasets.crops import CropBatch
 from datasets.recordings import Recordings
+from runtime.errors import DataError
 
 
 class CropSource(Protocol):
@@ -46,8 +48,10 @@ class FileSource:
 
     def _read(self, batch: CropBatch) -> Tensor:
         crops = np.empty((len(batch), self.frames, SPECTROGRAM.n_mels), dtype=np.float32)
-        for row, (index, start) in enumerate(zip(batch.recordings, batch.starts, strict=True)):
-            crops[row] = self.recordings.read(int(index), int(start), self.frames)
+        for first, last in _runs(batch, self.frames):  # consecutive chunks are one read
+            index, start, count = int(batch.recordings[first]), int(batch.starts[first]), last - first
+            block = self.recordings.read(index, start, count * self.frames)
+            crops[first:last] = block.reshape(count, self.frames, SPECTROGRAM.n_mels)
         tensor = torch.from_numpy(crops)
         return tensor.pin_memory() if self.device.type == "cuda" else tensor
 
@@ -74,6 +78,13 @@ class FileSource:
                 yield ready, crops.result().to(self.device, non_blocking=True)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _runs(batch: CropBatch, frames: int) -> Iterator[tuple[int, int]]:
+    """Rows `first` to `last` of the batch that follow each other in one recording."""
+    follows = (np.diff(batch.recordings) == 0) & (np.diff(batch.starts) == frames)
+    edges = [0, *(np.flatnonzero(~follows) + 1).tolist(), len(batch)]
+    yield from pairwise(edges)
 
 
 class MemorySource:
@@ -163,7 +174,5 @@ def measure_normalisation(recordings: Recordings, threads: int = 4) -> Normalisa
     mean = total / count
     variance = max(squares / count - mean**2, 0.0)
     if variance == 0.0:
-        from runtime.errors import DataError
-
         raise DataError("all values of the training spectrograms are the same; make the spectrograms again")
     return Normalisation(mean=mean + shift, std=variance**0.5)

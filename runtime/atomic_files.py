@@ -50,13 +50,15 @@ def atomic_write(path: Path, mode: str = "wb", **open_options) -> Iterator[IO]:
         raise
 
 
-def remove_stale_parts(directory: Path) -> int:
+def remove_stale_parts(directory: Path, stem: str = "") -> int:
     """Remove what killed processes left half-written in `directory`; returns how many.
+
+    With `stem`, only parts of files whose names begin with it and a dot.
 
     A part file whose process (on this machine) is still alive is left alone.
     """
     removed = 0
-    for part in directory.glob(f".*{PART_SUFFIX}"):
+    for part in directory.glob(f".{stem}.*{PART_SUFFIX}" if stem else f".*{PART_SUFFIX}"):
         pid = part.name.removesuffix(PART_SUFFIX).rsplit(".", 1)[-1]
         if pid.isdigit() and not _is_alive(int(pid)):
             part.unlink(missing_ok=True)

@@ -1,0 +1,88 @@
+"""Which device computes, and in which precision."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from runtime.errors import UsageError
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device called `name`: auto, cpu, cuda:N or mps. `auto` prefers cuda, then mps, then cpu.
+
+    Raises:
+        UsageError: no such device on this machine. Never falls back to another one.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda:0")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"unknown device '{name}'; choose auto, cpu, cuda:N or mps") from None
+    if device.type == "cpu":
+        return torch.device("cpu")
+    if device.type == "mps":
+        if not torch.backends.mps.is_available():
+            raise UsageError("this machine has no mps device; use --device cpu")
+        return device
+    if device.type != "cuda":
+        raise UsageError(f"unknown device '{name}'; choose auto, cpu, cuda:N or mps")
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if (device.index or 0) >= found:
+        have = f"has cuda:0 to cuda:{found - 1}" if found else "has no CUDA device that PyTorch can use"
+        raise UsageError(f"there is no {name}: this machine {have}; use --device auto or cpu")
+    return torch.device("cuda", device.index or 0)
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How the forward pass computes: in float32, or in bfloat16 where that is safe (autocast)."""
+
+    name: str  # "float32" or "bfloat16"
+    device_type: str
+
+    def autocast(self) -> AbstractContextManager:
+        """The context in which the model's forward pass runs."""
+        return torch.autocast(self.device_type, dtype=torch.bfloat16, enabled=self.name == "bfloat16")
+
+
+def resolve_precision(name: str, device: torch.device) -> Precision:
+    """`auto` is bfloat16 where the device computes it natively (most GPUs, some CPUs), else float32.
+
+    Raises:
+        UsageError: bfloat16 is asked for where the device cannot do it.
+    """
+    if name not in PRECISIONS:
+        raise UsageError(f"unknown precision '{name}'; choose one of {', '.join(PRECISIONS)}")
+    if name == "auto":
+        name = "bfloat16" if has_native_bfloat16(device) else "float32"
+    if name == "bfloat16" and device.type == "mps":
+        raise UsageError("bfloat16 is not supported on mps; use --precision float32")
+    return Precision(name, device.type)
+
+
+def has_native_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 in hardware."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        try:
+            flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+        except OSError:  # not Linux
+            return False
+        return "amx_bf16" in flags or "avx512_bf16" in flags
+    return False
+
+
+def describe(device: torch.device, precision: Precision) -> str:
+    """The device and precision in words, for output and result files."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    return f"{device} ({name}), {precision.name}"

@@ -1,0 +1,171 @@
+"""The state of a training that is under way, kept beside the place of its result.
+
+`{model_name}.resume` holds everything the loop needs to go on as if it had never stopped. It is
+replaced in one step, so a kill at any moment leaves the state before or the state after. The
+`.pth` itself appears when training has finished, and the state is then removed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch import Tensor
+
+from models.checkpoints import load_tensors
+from runtime.atomic_files import atomic_write
+from runtime.errors import CheckpointError, TrainingError, listed
+
+FORMAT = "music-tagging-training/1"
+
+
+@dataclass
+class TrainingState:
+    """Where a training is.
+
+    Attributes:
+        identity: the configuration and data it belongs to; it is continued only by the same.
+        epoch: the epoch under way, counted from 1.
+        batch: batches of that epoch that are done.
+        step: steps done over the whole run.
+        phase: the schedule's phase of the last step.
+        loss_sum: sum of the losses of this epoch's recordings so far.
+        seconds: time this epoch has taken so far.
+        best_epoch: the epoch with the lowest validation loss (0: none yet).
+        best: that epoch's weights, on the CPU.
+        history: one row an epoch.
+        model: the network's weights.
+        optimizer: the optimiser's state (None before the first step).
+        random: states of the random generators.
+        normalisation: {"mean", "std"} of the training set for a model that needs it.
+    """
+
+    identity: dict[str, Any]
+    epoch: int = 1
+    batch: int = 0
+    step: int = 0
+    phase: int = 0
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+    best_epoch: int = 0
+    best: dict[str, Tensor] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    model: dict[str, Tensor] = field(default_factory=dict)
+    optimizer: dict[str, Any] | None = None
+    random: dict[str, Tensor] = field(default_factory=dict)
+    normalisation: dict[str, float] | None = None
+
+    @property
+    def best_row(self) -> dict[str, Any]:
+        """The history's row of the best epoch."""
+        return self.history[self.best_epoch - 1]
+
+
+def state_path(checkpoint: Path) -> Path:
+    """Where the state of the training that will make `checkpoint` is kept."""
+    return checkpoint.with_suffix(".resume")
+
+
+def save_state(path: Path, state: TrainingState) -> None:
+    """Write the state; an existing one is replaced in one step."""
+    with atomic_write(path) as file:
+        torch.save({"format": FORMAT, **vars(state)}, file)
+
+
+def load_state(path: Path) -> TrainingState:
+    """Read a state.
+
+    Raises:
+        CheckpointError: damaged, or not a training state.
+    """
+    try:
+        content = load_tensors(path)
+        if content.pop("format", None) != FORMAT:
+            raise CheckpointError("another format")
+        return TrainingState(**content)
+    except (CheckpointError, TypeError) as error:
+        raise CheckpointError(
+            f"the training state {path} cannot be read ({error}); --restart begins anew from the first epoch"
+        ) from error
+
+
+def check_identity(found: Mapping[str, Any], wanted: Mapping[str, Any], where: Path) -> None:
+    """Check that a state or checkpoint belongs to the training that was asked for.
+
+    Raises:
+        TrainingError: names what differs.
+    """
+    names = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
+    if not names:
+        return
+    differences = [f"{name} {_short(found.get(name))} there, {_short(wanted.get(name))} now" for name in names]
+    raise TrainingError(
+        f"{where} is of another training of this name ({listed(differences, 3)}); repeat its options to go on with "
+        "it, begin anew with --restart, or choose another --models_dir"
+    )
+
+
+def _short(value: object) -> str:
+    return f"{str(value)[:12]}…" if len(str(value)) > 40 else str(value)
+
+
+@contextmanager
+def training_lock(checkpoint: Path) -> Iterator[None]:
+    """Hold the right to train `checkpoint`; the operating system gives it back however the process ends.
+
+    Raises:
+        TrainingError: another process holds it.
+    """
+    path = checkpoint.with_suffix(".lock")
+    file = _locked(path)
+    while not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+        file.close()  # its holder removed the file between our opening and our locking it
+        file = _locked(path)
+    with file:
+        file.truncate(0)
+        file.write(f"{os.getpid()} on {os.uname().nodename}")
+        file.flush()
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _locked(path: Path) -> IO[str]:
+    file = path.open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read(100).strip() or "unknown"
+        file.close()
+        raise TrainingError(
+            f"{path.stem} is already being trained in {path.parent} (process {holder}); wait for it, or choose "
+            "another --models_dir"
+        ) from None
+    return file
+
+
+def random_states(device: torch.device) -> dict[str, Tensor]:
+    """States of PyTorch's generators, which dropout draws from. Crops need none: see datasets/crops.py."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    if device.type == "mps":
+        states["mps"] = torch.mps.get_rng_state()
+    return states
+
+
+def set_random_states(states: Mapping[str, Tensor], device: torch.device) -> None:
+    """Put the generators back to where they were."""
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
+    if device.type == "mps" and "mps" in states:
+        torch.mps.set_rng_state(states["mps"])
