@@ -1,0 +1,1 @@
+"""Getting the corpora: splits, labels, audio and mel-spectrograms."""

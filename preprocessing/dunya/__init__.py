@@ -1,0 +1,1 @@
+"""Audio and metadata of Turkish-makam, Hindustani and Carnatic music, from Dunya."""
