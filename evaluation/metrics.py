@@ -50,8 +50,8 @@ class Metrics:
     per_tag: tuple[TagMetrics, ...]  # in the order of the tag vocabulary
     excluded: tuple[str, ...]  # tags without a positive or without a negative recording
     threshold: float
-    report: Mapping[str, Mapping[str, float]]  # scikit-learn's classification report, by tag and average
-    report_text: str
+    classification_report: Mapping[str, Mapping[str, float]]  # of scikit-learn, by tag and average
+    classification_report_text: str
 
     @property
     def n_tags(self) -> int:
@@ -109,8 +109,8 @@ def evaluate_scores(labels: np.ndarray, scores: np.ndarray, tags: Sequence[str])
         per_tag=tuple(TagMetrics(tag, int(n), *area) for tag, n, area in zip(tags, support, areas, strict=True)),
         excluded=tuple(tag for tag, area in zip(tags, areas, strict=True) if math.isnan(area.roc_auc)),
         threshold=THRESHOLD,
-        report=_report(labels, scores, tags, output_dict=True),
-        report_text=_report(labels, scores, tags, output_dict=False),
+        classification_report=_classification_report(labels, scores, tags, output_dict=True),
+        classification_report_text=_classification_report(labels, scores, tags, output_dict=False),
     )
 
 
@@ -155,7 +155,7 @@ def _macro(areas: list[MacroAUC]) -> MacroAUC:
     return MacroAUC(*map(float, defined.mean(axis=0))) if len(defined) else MacroAUC(math.nan, math.nan)
 
 
-def _report(labels: np.ndarray, scores: np.ndarray, tags: list[str], output_dict: bool):
+def _classification_report(labels: np.ndarray, scores: np.ndarray, tags: list[str], output_dict: bool):
     """scikit-learn's classification report; precision and recall count as 0 where they are 0/0."""
     predicted = (scores >= THRESHOLD).astype(np.int64)
     # scikit-learn takes a single column for a binary problem, where class 1 is the tag.

@@ -64,14 +64,14 @@ def test_a_score_of_exactly_one_half_predicts_the_tag():
     below = np.nextafter(np.float32(0.5), np.float32(0))
     labels = np.array([[1, 0], [0, 1], [1, 1]])
     scores = np.array([[0.5, 0.1], [0.2, below], [0.6, 0.7]], dtype=np.float32)
-    report = evaluate_scores(labels, scores, ["a", "b"]).report
+    report = evaluate_scores(labels, scores, ["a", "b"]).classification_report
     assert report["a"]["recall"] == 1.0
     assert report["b"]["recall"] == 0.5
 
 
 def test_report_equals_the_hand_worked_counts():
     # a: predicted {0, 1} of true {0, 2}; b: predicted {1} of true {1}.
-    report = evaluate_scores(LABELS, SCORES, ["a", "b"]).report
+    report = evaluate_scores(LABELS, SCORES, ["a", "b"]).classification_report
     assert report["a"] == {"precision": 0.5, "recall": 0.5, "f1-score": 0.5, "support": 2}
     assert report["b"] == {"precision": 1.0, "recall": 1.0, "f1-score": 1.0, "support": 1}
     assert report["micro avg"]["precision"] == pytest.approx(2 / 3)
@@ -88,7 +88,7 @@ def test_tags_without_positives_or_negatives_are_named_and_left_out():
     assert (metrics.roc_auc, metrics.pr_auc) == macro_auc(LABELS, SCORES) == macro_auc(labels, scores)
     assert [tag.support for tag in metrics.per_tag] == [2, 1, 0, 4]
     assert all(math.isnan(tag.roc_auc) and math.isnan(tag.pr_auc) for tag in metrics.per_tag[2:])
-    assert "nobody" in metrics.report_text
+    assert "nobody" in metrics.classification_report_text
 
 
 @pytest.mark.filterwarnings("error")
@@ -104,7 +104,7 @@ def test_all_tags_excluded_is_said_and_no_crash(value, tags):
 
 def test_a_single_tag_is_reported_as_its_positive_class():
     metrics = evaluate_scores(LABELS[:, :1], SCORES[:, :1], ["a"])
-    assert metrics.report["a"] == {"precision": 0.5, "recall": 0.5, "f1-score": 0.5, "support": 2}
+    assert metrics.classification_report["a"] == {"precision": 0.5, "recall": 0.5, "f1-score": 0.5, "support": 2}
     assert metrics.roc_auc == pytest.approx(2.5 / 4)
 
 
