@@ -227,3 +227,8 @@ def parse_model_name(dataset: str, model_name: str) -> RunName:
 def checkpoint_path(models_dir: Path, dataset: str, model_name: str) -> Path:
     """Where the trained weights of a run are kept: `{models_dir}/{dataset}/{model_name}.pth`."""
     return models_dir / dataset / f"{model_name}.pth"
+
+
+def training_state_path(checkpoint: Path) -> Path:
+    """Where the state of the unfinished training that will make `checkpoint` is kept."""
+    return checkpoint.with_suffix(".resume")

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from config import SPECTROGRAM
+from config import MODELS_DIR, SPECTROGRAM, checkpoint_path, training_state_path
 from models import TaggingModel, build_model
 from models.weights import load_weights, network_weights, recognise_weights
 from runtime.atomic_files import atomic_write
@@ -103,6 +103,23 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if not state_dict or not all(isinstance(value, Tensor) for value in state_dict.values()):
         raise CheckpointError(f"{path} holds neither a checkpoint of this project nor a state dict of weights")
     return Checkpoint(path=path, sha256=file_sha256(path), state_dict=state_dict, info=info)
+
+
+def load_trained(models_dir: Path, dataset: str, model_name: str) -> Checkpoint:
+    """The finished checkpoint of a run.
+
+    Raises:
+        CheckpointError: it is missing or its training has not finished; gives the command to run.
+    """
+    path = checkpoint_path(models_dir, dataset, model_name)
+    if not path.is_file():
+        command = f"python train.py --dataset {dataset} --model_name {model_name}"
+        if models_dir != MODELS_DIR:
+            command += f" --models_dir {models_dir}"
+        if training_state_path(path).is_file():
+            raise CheckpointError(f"the training of {path} has not finished; continue it with: {command}")
+        raise CheckpointError(f"there is no checkpoint {path}; train it with: {command}")
+    return load_checkpoint(path)
 
 
 def load_tensors(path: Path) -> dict[str, Any]:

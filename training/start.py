@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from config import MODELS_DIR, RunConfig, checkpoint_path
+from config import RunConfig
 from models import TaggingModel, build_model
-from models.checkpoints import Checkpoint, load_checkpoint, resolve_settings
+from models.checkpoints import Checkpoint, load_trained, resolve_settings
 from models.transfer import train_final_layer_only
 from models.weights import load_weights
-from runtime.errors import CheckpointError
 from training.settings import TrainingSettings
-from training.state import state_path
 
 
 def load_source(run: RunConfig, models_dir: Path) -> Checkpoint | None:
@@ -20,27 +18,7 @@ def load_source(run: RunConfig, models_dir: Path) -> Checkpoint | None:
     Raises:
         CheckpointError: it is missing (gives the command that makes it), or not usable.
     """
-    source = run.name.source
-    if source is None:
-        return None
-    return load_trained(models_dir, source, run.model.name)
-
-
-def load_trained(models_dir: Path, dataset: str, model_name: str) -> Checkpoint:
-    """The finished checkpoint of a run.
-
-    Raises:
-        CheckpointError: it is missing; gives the command that makes it.
-    """
-    path = checkpoint_path(models_dir, dataset, model_name)
-    if not path.is_file():
-        command = f"python train.py --dataset {dataset} --model_name {model_name}"
-        if models_dir != MODELS_DIR:
-            command += f" --models_dir {models_dir}"
-        if state_path(path).is_file():
-            raise CheckpointError(f"the training of {path} has not finished; continue it with: {command}")
-        raise CheckpointError(f"there is no checkpoint {path}; train it with: {command}")
-    return load_checkpoint(path)
+    return None if run.name.source is None else load_trained(models_dir, run.name.source, run.model.name)
 
 
 def build_network(settings: TrainingSettings, n_tags: int, source: Checkpoint | None) -> TaggingModel:

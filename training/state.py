@@ -67,11 +67,6 @@ class TrainingState:
         return self.history[self.best_epoch - 1]
 
 
-def state_path(checkpoint: Path) -> Path:
-    """Where the state of the training that will make `checkpoint` is kept."""
-    return checkpoint.with_suffix(".resume")
-
-
 def save_state(path: Path, state: TrainingState) -> None:
     """Write the state; an existing one is replaced in one step."""
     with atomic_write(path) as file:
