@@ -15,7 +15,8 @@
     recordings                  id and true tags of each recording, in the order of the `.csv`
 
 The `.json` is the mark of a complete evaluation: it is removed first and takes its name last, so where
-it exists the other two belong to it, whenever the process was killed.
+it exists the other two belong to it, whenever the process was killed. Pictures of an earlier evaluation
+(`evaluation.plots`) are removed with it.
 """
 
 from __future__ import annotations
@@ -57,6 +58,14 @@ class ReportFiles:
     @property
     def scores(self) -> Path:
         return self.directory / f"{self.model_name}.csv"
+
+    @property
+    def curves(self) -> Path:
+        return self.directory / f"{self.model_name}_curves.png"
+
+    @property
+    def tag_bars(self) -> Path:
+        return self.directory / f"{self.model_name}_tags.png"
 
 
 @dataclass(frozen=True)
@@ -134,7 +143,8 @@ def write_report(
         for file, content in ((json_file, json_text), (text_file, text), (scores_file, scores)):
             file.write(content)
             file.flush()  # a full disk shows here, while the earlier evaluation is still whole
-        files.json.unlink(missing_ok=True)
+        for path in (files.json, files.curves, files.tag_bars):
+            path.unlink(missing_ok=True)
     return files
 
 
