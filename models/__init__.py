@@ -32,7 +32,7 @@ def build_model(
     if model == "vgg_ish":
         from models.vgg_ish import VGGish
 
-        return VGGish(n_tags)
+        return VGGish(n_tags, plain)
     if model == "musicnn":
         from models.musicnn import Musicnn
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models import first_layer
 from models.base import TaggingModel
 
 TIMBRE_FILTERS = ((67, 7), (38, 7))  # frequency × time
@@ -13,23 +14,34 @@ TEMPORAL_FILTERS = (129, 65, 33)  # frames
 
 
 class TimbreBlock(nn.Module):
-    """Vertical filters over one channel, BatchNorm, ReLU, max over frequency.
+    """Vertical filters over one channel, BatchNorm, ReLU, max over frequency."""
 
-    Args:
-        plain: compute the convolution in its literal two-dimensional form, with one input
-            channel. By default the frequency taps are the input channels of a one-dimensional
-            convolution, done for each frequency position: the same sums, in less time.
-    """
-
-    def __init__(self, filters: int, shape: tuple[int, int], plain: bool) -> None:
+    def __init__(self, filters: int, shape: tuple[int, int]) -> None:
         super().__init__()
         self.conv = nn.Conv2d(1, filters, shape, padding=(0, shape[1] // 2))
         self.bn = nn.BatchNorm2d(filters)
-        self.plain = plain
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, 1, frequency, time) → (batch, filters, time)."""
-        return F.relu(self.bn(self.conv(x)).amax(dim=2))
+        return self._pool(self.conv(x))
+
+    def forward_fast(self, x: Tensor, spec_bn: nn.Module) -> Tensor:
+        """The same function of `spec_bn(x)`, from the x that `first_layer.normalise` gives.
+
+        Convolutions of one input channel are slow. Here the frequency taps are the input channels
+        of filters that run along time only, done for each frequency position, and a channel of
+        ones carries what `spec_bn` adds: the same sums of the same products.
+        """
+        taps, length = self.conv.kernel_size
+        patches = x.squeeze(1).unfold(1, taps, 1)  # (batch, positions, time, taps)
+        patches = F.pad(patches, (0, 1), value=1.0).permute(0, 3, 1, 2)  # (batch, taps + 1, positions, time)
+        weight = first_layer.folded(self.conv.weight.transpose(1, 2), spec_bn)  # (filters, taps + 1, 1, length)
+        return self._pool(F.conv2d(patches, weight, self.conv.bias, padding=(0, length // 2)))
+
+    def _pool(self, x: Tensor) -> Tensor:
+        x = self.bn(x)
+        # ReLU keeps order, so it may follow the pooling: the same result on fewer values.
+        return F.relu(F.max_pool2d(x, (x.shape[2], 1)).squeeze(2))
 
 
 class TemporalBlock(nn.Module):
@@ -42,7 +54,14 @@ class TemporalBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, 1, frequency, time) → (batch, filters, time)."""
-        return F.relu(self.bn(self.conv(x.mean(dim=2))))
+        return self._convolve(x.mean(dim=2))
+
+    def forward_fast(self, x: Tensor, spec_bn: nn.Module) -> Tensor:
+        """The same function of `spec_bn(x)`, from the x that `first_layer.normalise` gives."""
+        return self._convolve(x.mean(dim=2) * spec_bn.weight + spec_bn.bias)
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        return F.relu(self.bn(self.conv(x)))
 
 
 class ConvBlock(nn.Module):
@@ -67,7 +86,7 @@ class Musicnn(TaggingModel):
         n_tags: number of tags.
         layout: "paper" runs the filters as the paper says, frequency × time; "published" runs
             them on the transposed input, as the study's code does and its checkpoints need.
-        plain: see `TimbreBlock`.
+        plain: compute the front end in its literal form, not as in `TimbreBlock.forward_fast`.
     """
 
     name = "musicnn"
@@ -77,9 +96,10 @@ class Musicnn(TaggingModel):
     def __init__(self, n_tags: int, layout: str = "paper", plain: bool = False) -> None:
         super().__init__(n_tags)
         self.layout = layout
+        self.plain = plain
         self.spec_bn = nn.BatchNorm2d(1)
         self.layers = nn.ModuleList(
-            [TimbreBlock(204, shape, plain) for shape in TIMBRE_FILTERS]
+            [TimbreBlock(204, shape) for shape in TIMBRE_FILTERS]
             + [TemporalBlock(51, length) for length in TEMPORAL_FILTERS]
         )
         self.layer1 = ConvBlock(561, 64)
@@ -100,10 +120,12 @@ class Musicnn(TaggingModel):
 
     def embed(self, x: Tensor) -> Tensor:
         self._check_input(x)
+        x = x.unsqueeze(1)
+        x = self.spec_bn(x) if self.plain else first_layer.normalise(self.spec_bn, x)
         if self.layout == "paper":
-            x = x.transpose(1, 2)  # the filters' first axis is frequency
-        x = self.spec_bn(x.unsqueeze(1))
-        front = torch.cat([layer(x) for layer in self.layers], dim=1)  # (batch, 561, time)
+            x = x.transpose(2, 3)  # the filters' first axis is frequency
+        front = [layer(x) if self.plain else layer.forward_fast(x, self.spec_bn) for layer in self.layers]
+        front = torch.cat(front, dim=1)  # (batch, 561, time)
         back1 = self.layer1(front)
         back2 = self.layer2(back1) + back1
         back3 = self.layer3(back2) + back2

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models import first_layer
 from models.base import TaggingModel
 
 WIDTHS = (128, 128, 256, 256, 256, 256, 512)  # output channels of layer1 … layer7
@@ -18,24 +20,34 @@ class ConvBlock(nn.Module):
         self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.bn = nn.BatchNorm2d(out_channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(batch, in, height, width) → (batch, out, height // 2, width // 2)."""
+    def forward(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
+        """(batch, in, height, width) → (batch, out, height // 2, width // 2).
+
+        `weight`, if given, is used in place of the convolution's own.
+        """
+        weight = self.conv.weight if weight is None else weight
+        x = self.bn(F.conv2d(x, weight, self.conv.bias, padding=1))
         # ReLU keeps order, so it may follow the pooling: the same result on a quarter of the values.
-        return F.relu(F.max_pool2d(self.bn(self.conv(x)), 2))
+        return F.relu(F.max_pool2d(x, 2))
 
 
 class VGGish(TaggingModel):
     """Seven blocks of 3×3 convolutions, global max, two dense layers.
 
     Layer names are those of the authors' state dicts. Outputs logits: see `TaggingModel`.
+
+    Args:
+        n_tags: number of tags.
+        plain: apply `spec_bn` as it stands, not folded into `layer1` (see `models.first_layer`).
     """
 
     name = "vgg_ish"
     pooling = "scores"
     embedding_size = 512
 
-    def __init__(self, n_tags: int) -> None:
+    def __init__(self, n_tags: int, plain: bool = False) -> None:
         super().__init__(n_tags)
+        self.plain = plain
         self.spec_bn = nn.BatchNorm2d(1)
         in_channels = 1
         for number, out_channels in enumerate(WIDTHS, start=1):
@@ -52,8 +64,14 @@ class VGGish(TaggingModel):
 
     def embed(self, x: Tensor) -> Tensor:
         self._check_input(x)
-        x = self.spec_bn(x.unsqueeze(1))  # (batch, 1, frames, mels)
-        for number in range(1, len(WIDTHS) + 1):
+        x = x.unsqueeze(1)  # (batch, 1, frames, mels)
+        if self.plain:
+            x = self.layer1(self.spec_bn(x))
+        else:
+            x = first_layer.normalise(self.spec_bn, x)
+            x = torch.cat([x, torch.ones_like(x)], dim=1)
+            x = self.layer1(x, first_layer.folded(self.layer1.conv.weight, self.spec_bn))
+        for number in range(2, len(WIDTHS) + 1):
             x = self.get_submodule(f"layer{number}")(x)
         x = x.amax(dim=(2, 3))
         return F.relu(self.bn(self.dense1(x)))
