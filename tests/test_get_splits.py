@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import csv
 import functools
-import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -166,7 +164,7 @@ def test_kill_at_any_moment_leaves_no_wrong_file_and_the_next_run_finishes(tmp_p
         for _ in range(6):
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             time.sleep(generator.uniform(0.15, 0.6))
-            os.kill(process.pid, signal.SIGKILL)
+            process.kill()
             process.wait()
             there = verified("makam", tmp_path / "split")
             assert all(there.values())
