@@ -78,11 +78,14 @@ def test_gradients_are_those_of_the_definition(plain):
     weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     parameters = {name: weights[name].requires_grad_() for name, _ in model.named_parameters()}
     torch.manual_seed(1)
-    model(x).square().sum().backward()
+    logits = model(x)
     torch.manual_seed(1)
-    by_hand(weights, x, training=True).square().sum().backward()
+    expected = by_hand(weights, x, training=True)
+    torch.testing.assert_close(logits, expected, rtol=1e-9, atol=1e-9)
+    logits.square().sum().backward()
+    expected.square().sum().backward()
     for name, parameter in model.named_parameters():
-        torch.testing.assert_close(parameter.grad, parameters[name].grad, rtol=1e-6, atol=1e-6, msg=name)
+        torch.testing.assert_close(parameter.grad, parameters[name].grad, rtol=1e-8, atol=1e-8, msg=name)
 
 
 def test_running_statistics_follow_the_batch(model):
