@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,11 +14,12 @@ from tqdm import tqdm
 from config import DATASETS, SPECTROGRAM
 from datasets.demo.design import design, generator
 from datasets.demo.layouts import SPLITS, Entry, name, write_labels
+from datasets.demo.marker import claim
 from datasets.demo.recipes import RECIPES
 from datasets.demo.recipes.recipe import Recipe, Stage
 from datasets.demo.timbres import SAMPLE_RATE
+from preprocessing.mel import mel_spectrogram
 from runtime.atomic_files import atomic_write, make_directory, remove_stale_parts
-from runtime.errors import UsageError
 
 MARKER = "demo_corpus.json"  # tells a demo corpus from a user's own
 VERSION = 1  # of what the recipes sound like; a corpus begun with another version is not continued
@@ -75,7 +75,7 @@ def make_corpus(settings: Settings, out: Path) -> Summary:
     recipe = RECIPES[settings.dataset]
     rng = generator(settings.seed, settings.dataset)
     entries = name(settings.dataset, design(recipe, settings.recordings, settings.seconds, rng), rng)
-    _claim(out, settings)
+    claim(out, MARKER, {"synthetic": True, **asdict(settings)})
     missing = [entry for entry in entries if not (out / entry.file).exists()]
     for folder in {(out / entry.file).parent for entry in missing}:
         remove_stale_parts(make_directory(folder))
@@ -85,24 +85,6 @@ def make_corpus(settings: Settings, out: Path) -> Summary:
     write_labels(settings.dataset, entries, out)
     _write_readme(settings, summary, out)
     return summary
-
-
-def _claim(out: Path, settings: Settings) -> None:
-    """Mark `out` as a demo corpus with these settings, unless it is somebody else's."""
-    make_directory(out)
-    marker = out / MARKER
-    if marker.is_file():
-        try:
-            found = json.loads(marker.read_text(encoding="utf-8"))["settings"]
-        except (ValueError, KeyError, TypeError):
-            found = None
-        if found != asdict(settings):
-            raise UsageError(f"{out} holds a demo corpus made with other settings; remove it or choose another --out")
-        return
-    if any(not path.name.startswith(".") for path in out.iterdir()):
-        raise UsageError(f"{out} is not empty and holds no demo corpus; choose an empty or new directory for --out")
-    with atomic_write(marker, "w", encoding="utf-8") as file:
-        json.dump({"synthetic": True, "settings": asdict(settings)}, file, indent=2)
 
 
 def _write_recording(entry: Entry, settings: Settings, out: Path) -> None:
@@ -128,8 +110,6 @@ def _mp3(sound: np.ndarray, recipe: Recipe) -> bytes:
 
 def _spectrogram(sound: np.ndarray, fortran_order: bool) -> bytes:
     """The `.npy` file of a recording's mel-spectrogram; Lyra's own come in either memory order."""
-    from preprocessing.mel import mel_spectrogram  # imports torch, which only Lyra needs here
-
     spectrogram = mel_spectrogram(soxr.resample(sound, SAMPLE_RATE, SPECTROGRAM.sample_rate, quality="HQ"))
     file = io.BytesIO()
     np.save(file, np.asarray(spectrogram, np.float32, order="F" if fortran_order else "C"))

@@ -11,7 +11,10 @@ import numpy as np
 from datasets.demo.recipes.recipe import Choice, Recipe
 from runtime.errors import UsageError
 
-SHORT_SECONDS = 7.5  # the short recordings are no longer than this, less than the longest model input (8 s)
+# Every so often a recording is shorter than a model's input: than that of all three (3 s, 3.69 s,
+# 8 s), of two, of one.
+SHORT_SECONDS = (2.0, 3.3, 6.0)
+_EVERY = 11
 _TEST = 0.25  # fraction of the recordings
 _ATTEMPTS = 200
 
@@ -83,8 +86,8 @@ def _draw(recipe: Recipe, split: str | None, size: int, seconds: float, rng: np.
     for i in range(size):
         choice = {factor: column[i] for factor, column in columns.items()}
         length = seconds * rng.uniform(1 - recipe.spread, 1 + recipe.spread)
-        if i % 11 == 3:
-            length = rng.uniform(1.5, min(SHORT_SECONDS, seconds))
+        if i % _EVERY == 3:
+            length = SHORT_SECONDS[i // _EVERY % len(SHORT_SECONDS)]
         tags = tuple(recipe.tags(choice))
         if recipe.untagged and i == 0 and split in ("train", "test"):
             tags = (recipe.unseen_tag,) if recipe.unseen_tag and split == "test" else ()

@@ -116,7 +116,7 @@ def _write_lyra(entries: list[Entry], folder: Path) -> None:
     """
     train, valid, test = ([e for e in entries if e.split == split] for split in SPLITS)
     order = np.arange(len(train) + len(valid))
-    np.random.RandomState(10).shuffle(order)  # noqa: NPY002 (the published choice)
+    np.random.RandomState(10).shuffle(order)
     rows: list[Entry] = [None] * len(order)
     for place, entry in zip(order, [*valid, *train], strict=True):
         rows[place] = entry
@@ -129,9 +129,7 @@ def _write_lyra(entries: list[Entry], folder: Path) -> None:
         for entry in listed:
             region = REGIONS[entry.recording.choice["region"]]
             names = "|".join(instruments(entry.recording.choice))
-            table.writerow(
-                (entry.id, names, region.genres, region.place, region.coordinates, int(region.place != "None"))
-                + ("synthetic", 0, round(entry.recording.seconds))
-            )
+            labels = (names, region.genres, region.place, region.coordinates, int(region.place != "None"))
+            table.writerow((entry.id, *labels, "synthetic", 0, round(entry.recording.seconds)))
         with atomic_write(folder / file, "w", encoding="utf-8") as out:
             out.write(text.getvalue())

@@ -79,4 +79,4 @@ def perform(choice: Choice, stage: Stage) -> np.ndarray:
     return stage.scaled(rng.uniform(0.5, 0.95))
 
 
-RECIPE = Recipe(FACTORS, tags, perform, recordings=120, spread=0.0, channels=2, outside=2)
+RECIPE = Recipe(FACTORS, tags, perform, recordings=100, spread=0.0, channels=2, outside=2)

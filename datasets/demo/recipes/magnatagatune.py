@@ -20,7 +20,7 @@ _LEADS = {  # tag -> instrument, further tags
 }
 _VOICES = {"female": "female voice", "male": "male voice"}
 _BEATS = {"rock": ("drum kit", BEATS["rock"]), "techno": ("drum machine", BEATS["house"])}
-_TEMPO = {"slow": 0.45, None: 0.9, "fast": 1.7}
+_TEMPO = {"slow": (0.4, 0.2), None: (0.9, 0.5), "fast": (1.8, 0.9)}  # factor, how often notes are divided
 _PEAK = {"quiet": 0.03, None: 0.3, "loud": 0.95}
 
 FACTORS = {
@@ -45,24 +45,25 @@ def perform(choice: Choice, stage: Stage) -> np.ndarray:
     """Play a clip: (samples,) float32."""
     rng = stage.rng
     tonic = 220 * 2 ** (rng.integers(-5, 7) / 12)
-    tempo = _TEMPO[choice["tempo"]] * rng.uniform(0.92, 1.08)
+    tempo, density = _TEMPO[choice["tempo"]]
+    tempo *= rng.uniform(0.92, 1.08)
+    plain = BEATS["plain"].at(tempo)
     scale = western(tonic, choice["mode"])
     drum, cycle = _BEATS.get(choice["beat"], (None, BEATS["plain"]))
-    cycle = cycle.at(tempo)
     instrument = _LEADS[choice["lead"]][0]
-    stage.play(instrument, melody(scale, BEATS["plain"].at(tempo), INSTRUMENTS[instrument], stage.seconds, rng))
+    stage.play(instrument, melody(scale, plain, INSTRUMENTS[instrument], stage.seconds, rng, density))
     if choice["lead"] == "sitar":
         sa = tonic / 2
         stage.play("tanpura", drone((1.5 * sa, 2 * sa, 2 * sa, sa), 0.9, stage.seconds), 0.4)
     elif choice["lead"] in ("guitar", "harpsichord", "synth"):
-        for voice in chords(scale, BEATS["plain"].at(tempo), stage.seconds, rng, tonic / 2):
+        for voice in chords(scale, plain, stage.seconds, rng, tonic / 2):
             stage.play(instrument, voice, 0.3)
     if choice["voice"]:
         singer = _VOICES[choice["voice"]]
-        sung = melody(scale, BEATS["plain"].at(tempo), INSTRUMENTS[singer], stage.seconds, rng, density=0.2)
+        sung = melody(scale, plain, INSTRUMENTS[singer], stage.seconds, rng, 0.4 * density)
         stage.play(singer, sung, 1.2)
     if drum:
-        stage.drum(drum, cycle, 0.9)
+        stage.drum(drum, cycle.at(tempo), 0.9)
     return stage.scaled(_PEAK[choice["loudness"]])
 
 
