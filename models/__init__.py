@@ -40,5 +40,5 @@ def build_model(
     if model == "ast":
         from models.ast import AST
 
-        return AST(n_tags, ast_size)
+        return AST(n_tags, ast_size, plain)
     raise UsageError(f"unknown model '{model}'; choose vgg_ish, musicnn or ast")

@@ -6,8 +6,10 @@ import math
 from functools import partial
 
 import torch
+from timm.layers import Attention
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from config import MODELS, SPECTROGRAM
 from models.base import TaggingModel
@@ -21,7 +23,7 @@ GRID = (  # patches: frequency × time
     (SPECTROGRAM.n_mels - PATCH) // STRIDE + 1,
     (MODELS["ast"].input_frames - PATCH) // STRIDE + 1,
 )
-PREFIX_TOKENS = 2  # class and distillation
+SPECIAL_TOKENS = 2  # class and distillation
 
 
 class PatchEmbedding(nn.Module):
@@ -36,25 +38,70 @@ class PatchEmbedding(nn.Module):
         return self.proj(x).flatten(2).transpose(1, 2)
 
 
+class SelfAttention(Attention):
+    """timm's multi-head attention, computed with PyTorch's fused kernel where that is the faster way.
+
+    On CPUs the fused kernel has no fast bfloat16 products; there the three steps are done one by one.
+    """
+
+    def forward(self, x: Tensor, queries: int | None = None, **_no_mask: object) -> Tensor:
+        """Attend from the first `queries` tokens (None: all) to all tokens.
+
+        Args:
+            x: (batch, tokens, width).
+
+        Returns:
+            (batch, queries, width).
+        """
+        if queries is None:
+            q, k, v = self._heads(self.qkv(x), 3)
+        else:
+            width = x.shape[2]
+            q_weight, kv_weight = self.qkv.weight.split([width, 2 * width])
+            q_bias, kv_bias = self.qkv.bias.split([width, 2 * width])
+            (q,) = self._heads(F.linear(x[:, :queries], q_weight, q_bias), 1)
+            k, v = self._heads(F.linear(x, kv_weight, kv_bias), 2)
+        if q.device.type == "cpu" and q.dtype == torch.bfloat16:
+            x = ((q * self.scale) @ k.transpose(2, 3)).softmax(dim=3) @ v
+        else:
+            x = F.scaled_dot_product_attention(q, k, v)
+        return self.proj(x.transpose(1, 2).flatten(2))
+
+    def _heads(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
+        """(batch, tokens, parts · width) → `parts` tensors (batch, heads, tokens, width / heads)."""
+        return x.unflatten(2, (parts, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+
+
 class Encoder(nn.Module):
     """The distilled vision transformer of Touvron et al. 2021 (arXiv 2012.12877), without heads."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, plain: bool) -> None:
         super().__init__()
+        self.plain = plain
         self.cls_token = nn.Parameter(torch.empty(1, 1, width))
         self.dist_token = nn.Parameter(torch.empty(1, 1, width))
-        self.pos_embed = nn.Parameter(torch.empty(1, PREFIX_TOKENS + math.prod(GRID), width))
+        self.pos_embed = nn.Parameter(torch.empty(1, SPECIAL_TOKENS + math.prod(GRID), width))
         self.patch_embed = PatchEmbedding(width)
         layer_norm = partial(nn.LayerNorm, eps=1e-6)
-        self.blocks = nn.Sequential(*(Block(width, heads, qkv_bias=True, norm_layer=layer_norm) for _ in range(DEPTH)))
+        attention = Attention if plain else SelfAttention
+        self.blocks = nn.Sequential(
+            *(Block(width, heads, qkv_bias=True, norm_layer=layer_norm, attn_layer=attention) for _ in range(DEPTH))
+        )
         self.norm = layer_norm(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, 1, mels, frames) → tokens (batch, 2 + patches, width)."""
+        """(batch, 1, mels, frames) → class and distillation tokens (batch, 2, width)."""
         x = self.patch_embed(x)
         batch = x.shape[0]
         x = torch.cat([self.cls_token.expand(batch, -1, -1), self.dist_token.expand(batch, -1, -1), x], dim=1)
-        return self.norm(self.blocks(x + self.pos_embed))
+        x = x + self.pos_embed
+        if self.plain:
+            return self.norm(self.blocks(x)[:, :SPECIAL_TOKENS])
+        # Of the last block's output only the special tokens are used: it need not compute the others.
+        last = self.blocks[-1]
+        x = self.blocks[:-1](x)
+        x = x[:, :SPECIAL_TOKENS] + last.attn(last.norm1(x), queries=SPECIAL_TOKENS)
+        return self.norm(x + last.mlp(last.norm2(x)))
 
 
 class AST(TaggingModel):
@@ -68,17 +115,18 @@ class AST(TaggingModel):
     Args:
         n_tags: number of tags.
         size: one of `models.AST_SIZES`.
+        plain: compute all tokens of all blocks with timm's own attention.
     """
 
     name = "ast"
     pooling = "logits"
     needs_normalisation = True
 
-    def __init__(self, n_tags: int, size: str = "base384") -> None:
+    def __init__(self, n_tags: int, size: str = "base384", plain: bool = False) -> None:
         super().__init__(n_tags)
         self.size = size
         self.embedding_size = AST_ENCODERS[size].width
-        self.v = Encoder(AST_ENCODERS[size].width, AST_ENCODERS[size].heads)
+        self.v = Encoder(AST_ENCODERS[size].width, AST_ENCODERS[size].heads, plain)
         self.mlp_head = nn.Sequential(nn.LayerNorm(self.embedding_size), nn.Linear(self.embedding_size, n_tags))
         self.register_buffer("input_mean", torch.zeros(()), persistent=False)
         self.register_buffer("input_std", torch.ones(()), persistent=False)
@@ -123,7 +171,7 @@ class AST(TaggingModel):
             )
         x = (x - self.input_mean) / (2 * self.input_std)
         tokens = self.v(x.transpose(1, 2).unsqueeze(1))
-        return self.mlp_head[0]((tokens[:, 0] + tokens[:, 1]) / 2)
+        return self.mlp_head[0](tokens.mean(dim=1))
 
     def classify(self, embedding: Tensor) -> Tensor:
         return self.mlp_head[1](embedding)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.ast import AST, GRID, PATCH, PREFIX_TOKENS
+from models.ast import AST, GRID, PATCH, SPECIAL_TOKENS
 from models.sizes import AST_ENCODERS
 from models.weights import load_weights, network_weights
 from runtime.errors import CheckpointError
@@ -68,13 +68,13 @@ def adapt_deit(deit: Mapping[str, Tensor], origin: str) -> dict[str, Tensor]:
     """
     encoder = {name: tensor for name, tensor in deit.items() if not name.startswith(_HEADS)}
     patches, positions = encoder.get(_PATCH_WEIGHT), encoder.get("pos_embed")
-    side = 0 if positions is None or positions.ndim != 3 else math.isqrt(max(0, positions.shape[1] - PREFIX_TOKENS))
+    side = 0 if positions is None or positions.ndim != 3 else math.isqrt(max(0, positions.shape[1] - SPECIAL_TOKENS))
     if (
         patches is None
         or patches.ndim != 4
         or tuple(patches.shape[1:]) != (3, PATCH, PATCH)
         or "dist_token" not in encoder
-        or positions.shape[1] != PREFIX_TOKENS + side**2
+        or positions.shape[1] != SPECIAL_TOKENS + side**2
         or not GRID[0] <= side <= GRID[1]
     ):
         raise CheckpointError(
@@ -83,7 +83,7 @@ def adapt_deit(deit: Mapping[str, Tensor], origin: str) -> dict[str, Tensor]:
         )
     encoder[_PATCH_WEIGHT] = patches.sum(dim=1, keepdim=True)
     encoder["pos_embed"] = torch.cat(
-        [positions[:, :PREFIX_TOKENS], _fit_grid(positions[:, PREFIX_TOKENS:], side)], dim=1
+        [positions[:, :SPECIAL_TOKENS], _fit_grid(positions[:, SPECIAL_TOKENS:], side)], dim=1
     )
     return encoder
 
