@@ -70,10 +70,10 @@ def main() -> None:
         print(metrics.exclusion_note)
     print(f"written: {files.text}, .json and .csv")
     if arguments.plots:
-        from evaluation.plots import write_plots
+        from evaluation.plots import save_plots
 
-        for path in write_plots(files, metrics, recordings):
-            print(f"written: {path}")
+        save_plots(files, f"{run.name} on {run.dataset.title}", metrics, recordings)
+        print(f"written: {files.curves} and {files.tag_bars}")
 
 
 if __name__ == "__main__":

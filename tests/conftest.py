@@ -1,0 +1,40 @@
+"""Fixtures: tiny corpora, and the published files where they are at hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.corpora import make_corpus
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    """Tests run side by side; results must not depend on how many threads are left."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def corpus_dir(tmp_path: Path) -> Path:
+    """A tiny corpus in the layout of the CompMusic corpora and FMA."""
+    return make_corpus(tmp_path / "corpus")
+
+
+@pytest.fixture(scope="session")
+def published_splits() -> Path:
+    """The published split and label files."""
+    if not (SHARED / "splits").is_dir():
+        pytest.skip("the published split files are not beside this repository (../shared/splits)")
+    return SHARED / "splits"
+
+
+@pytest.fixture(scope="session")
+def published_figures() -> Path:
+    """The published tag vocabularies and results."""
+    if not (SHARED / "published").is_dir():
+        pytest.skip("the published figures are not beside this repository (../shared/published)")
+    return SHARED / "published"
