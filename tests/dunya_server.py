@@ -18,7 +18,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import soundfile
-from loopback import serve
+
+from tests.loopback import serve
 
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
 PAGE_SIZE = 3

@@ -9,7 +9,6 @@ import time
 from http.server import BaseHTTPRequestHandler
 
 import pytest
-from loopback import serve
 
 from preprocessing.download import (
     Cancelled,
@@ -21,6 +20,7 @@ from preprocessing.download import (
     retry_after,
 )
 from runtime.errors import UsageError
+from tests.loopback import serve
 
 CONTENT = bytes(range(256)) * 1024  # 256 KiB
 

@@ -14,8 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dunya_server import TOKEN, DunyaServer, mp3
-from loopback import serve
 
 from datasets.safe_numpy import load_metadata
 from preprocessing.download import RetryingSession
@@ -26,6 +24,8 @@ from preprocessing.dunya.journal import Journal
 from preprocessing.dunya.mp3 import NotAnMp3, check_mp3
 from preprocessing.dunya.tags import recording_tags
 from runtime.errors import IncompleteError, UsageError, UserError
+from tests.dunya_server import TOKEN, DunyaServer, mp3
+from tests.loopback import serve
 
 ROOT = Path(__file__).resolve().parents[1]
 IDS = [f"{i:08x}-0000-4000-8000-{i:012x}" for i in range(8)]
@@ -82,7 +82,7 @@ def failures(path: Path) -> dict[str, str]:
 
 def audios(data_dir: Path) -> dict[str, bytes]:
     """Everything in the audio folder, part files as well."""
-    return {path.name: path.read_bytes() for path in (data_dir / "audios").iterdir()}
+    return {path.name: path.read_bytes() for path in (data_dir / "audios").iterdir() if path.name != "failed.tsv"}
 
 
 def whole(server: DunyaServer, ids: list[str]) -> dict[str, bytes]:
@@ -98,7 +98,7 @@ def test_recordings_of_the_split_arrive_whole(data_dir):
     assert done.returncode == 0, done.stderr
     assert audios(data_dir) == whole(server, IDS)
     assert "8 of 8 recordings" in done.stdout
-    assert not (data_dir / "failed.tsv").exists()
+    assert not (data_dir / "audios" / "failed.tsv").exists()
     assert not any(path.endswith("/recording") for path in server.asked)  # the list is not needed for the split
 
 
@@ -161,13 +161,13 @@ def test_lasting_fault_is_listed_and_the_others_arrive(data_dir, fault, reason):
         with pytest.raises(IncompleteError, match="1 recordings are missing"):
             get_audios.main(arguments(server, data_dir))
         assert audios(data_dir) == whole(server, [id_ for id_ in IDS if id_ != IDS[2]])
-        (listed,) = failures(data_dir / "failed.tsv").items()
+        (listed,) = failures(data_dir / "audios" / "failed.tsv").items()
         assert listed[0] == IDS[2]
         assert reason in listed[1]
         server.faults.clear()
         get_audios.main(arguments(server, data_dir))  # the fault is over: the same command completes the corpus
     assert audios(data_dir) == whole(server, IDS)
-    assert not (data_dir / "failed.tsv").exists()
+    assert not (data_dir / "audios" / "failed.tsv").exists()
 
 
 def test_every_fault_at_once_ends_whole_or_listed(data_dir):
@@ -176,7 +176,7 @@ def test_every_fault_at_once_ends_whole_or_listed(data_dir):
         done = run("get_audios.py", *arguments(server, data_dir))
     assert done.returncode == 3
     assert audios(data_dir) == whole(server, IDS[5:])
-    assert set(failures(data_dir / "failed.tsv")) == set(IDS[:5])
+    assert set(failures(data_dir / "audios" / "failed.tsv")) == set(IDS[:5])
 
 
 def test_file_that_the_server_itself_has_cut_is_taken_as_it_is(data_dir):
@@ -199,7 +199,7 @@ def test_very_long_retry_after_stops_the_run(data_dir):
     faults = {IDS[0]: ["wait=7200*"]}
     with DunyaServer(RECORDINGS, faults) as server, pytest.raises(UserError, match="wait 120 minutes"):
         get_audios.main(arguments(server, data_dir))
-    assert IDS[0] in failures(data_dir / "failed.tsv")
+    assert IDS[0] in failures(data_dir / "audios" / "failed.tsv")
 
 
 def test_wrong_token_stops_at_once_with_the_reason(data_dir):
@@ -218,7 +218,7 @@ def test_missing_access_stops_soon_with_the_reason(data_dir, status):
     with DunyaServer(RECORDINGS, faults) as server, pytest.raises(AccessDenied, match="accepts the token but refuses"):
         get_audios.main(arguments(server, data_dir, "--workers", "1"))
     assert sum(path.endswith("mp3") for path in server.asked.elements()) == 3
-    reasons = failures(data_dir / "failed.tsv")
+    reasons = failures(data_dir / "audios" / "failed.tsv")
     assert set(reasons) == set(IDS)
     assert sum("not tried" in reason for reason in reasons.values()) == 5
 
@@ -231,7 +231,7 @@ def test_server_that_is_down_stops_the_run(data_dir):
     with DunyaServer(recordings, faults) as server, down:
         get_audios.main(arguments(server, data_dir, "--workers", "1"))
     assert sum(path.endswith("mp3") for path in server.asked) == 10
-    reasons = failures(data_dir / "failed.tsv")
+    reasons = failures(data_dir / "audios" / "failed.tsv")
     assert len(reasons) == 33
     assert sum("not tried" in reason for reason in reasons.values()) == 23
 
@@ -244,7 +244,7 @@ def test_recordings_that_keep_failing_do_not_stand_in_the_way(data_dir):
         for _ in range(2):  # each run meets ten failures in a row and stops
             with pytest.raises(UserError, match="in a row"):
                 get_audios.main(arguments(server, data_dir, "--workers", "1"))
-    assert set(failures(data_dir / "failed.tsv")) == set(ids[:12])  # all the others are there
+    assert set(failures(data_dir / "audios" / "failed.tsv")) == set(ids[:12])  # all the others are there
 
 
 def test_unreachable_server_is_one_line(data_dir):
@@ -272,7 +272,7 @@ def test_hostile_id_in_the_list_is_refused_and_listed(data_dir):
     with DunyaServer(RECORDINGS | hostile) as server, pytest.raises(IncompleteError):
         get_audios.main(arguments(server, data_dir, "--all"))
     assert audios(data_dir) == whole(server, IDS)
-    assert set(failures(data_dir / "failed.tsv")) == set(hostile)
+    assert set(failures(data_dir / "audios" / "failed.tsv")) == set(hostile)
     assert not list(data_dir.parent.rglob("x*"))
 
 
@@ -319,7 +319,7 @@ def test_ctrl_c_ends_soon_and_cleanly(data_dir):
     assert "recordings are in" in output
     there = audios(data_dir)
     assert there.items() <= whole(server, IDS).items()
-    assert set(failures(data_dir / "failed.tsv")) == {id_ for id_ in IDS if f"{id_}.mp3" not in there}
+    assert set(failures(data_dir / "audios" / "failed.tsv")) == {id_ for id_ in IDS if f"{id_}.mp3" not in there}
 
 
 def test_disk_that_is_full_stops_the_run(data_dir, monkeypatch):
@@ -330,7 +330,7 @@ def test_disk_that_is_full_stops_the_run(data_dir, monkeypatch):
     with DunyaServer(RECORDINGS) as server, pytest.raises(OSError, match="No space left"):
         get_audios.main(arguments(server, data_dir))
     assert not audios(data_dir)
-    assert set(failures(data_dir / "failed.tsv")) == set(IDS)
+    assert set(failures(data_dir / "audios" / "failed.tsv")) == set(IDS)
 
 
 # Token

@@ -13,12 +13,12 @@ from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pytest
-from loopback import serve
 
 from config import DATASETS
 from preprocessing import get_splits
 from preprocessing.get_splits import published_files
 from runtime.errors import IncompleteError
+from tests.loopback import serve
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "splits"

@@ -5,7 +5,7 @@ python preprocessing/dunya/get_audios.py --dataset makam
 
 Each recording goes to `{data_dir}/audios/{MusicBrainz id}.mp3`, which appears when it is whole.
 The same command goes on after an interruption, and tries again what failed; what could not be
-had is listed in `{data_dir}/failed.tsv` with the reason.
+had is listed in `{data_dir}/audios/failed.tsv` with the reason.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ if __name__ == "__main__":  # the repository's packages, not this folder, come f
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from config import DATA_DIR, DATASETS
+from preprocessing.audio_files import find_audio_files, recording_id
 from preprocessing.dunya.fetch import (
     REFUSED_ID,
     Outcome,
@@ -54,9 +55,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     audio_dir = make_directory(data_dir / "audios")
     remove_stale_parts(audio_dir)
-    here = {path.name.split(".")[0] for path in audio_dir.rglob("*.mp3") if not path.name.startswith(".")}
+    here = {recording_id(path) for path in find_audio_files(audio_dir)}
     print(f"{DATASETS[options.dataset].title}: {len(ids)} recordings, {len(here & set(ids))} already in {audio_dir}")
-    failed = data_dir / "failed.tsv"
+    failed = audio_dir / "failed.tsv"
     wanted = failed_last((id_ for id_ in ids if is_safe(id_) and id_ not in here), failed)
     outcome = Outcome()
     if wanted:

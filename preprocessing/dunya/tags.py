@@ -1,6 +1,6 @@
 """The tags of a recording, taken from what Dunya says about it.
 
-Which fields are tags is the study's choice (paper, section 3.1): makam, usul and instruments for
+Which fields are tags is the study's choice: makam, usul and instruments for
 Turkish-makam; raga, tala, instruments and forms for the Indian traditions.
 """
 
