@@ -85,7 +85,7 @@ def network_weights(state_dict: Mapping[str, Tensor], origin: str) -> dict[str, 
     weights = {name: tensor for name, tensor in state_dict.items() if not name.startswith(IGNORED_PREFIXES)}
     strange = [name for name, value in weights.items() if not _is_ordinary(value)]
     if strange:
-        raise CheckpointError(f"{origin} holds something else than weights: {listed(strange)}; give a state dict")
+        raise CheckpointError(f"{origin} holds something other than weights: {listed(strange)}; give a state dict")
     return weights
 
 
