@@ -14,7 +14,7 @@ from pathlib import Path
 
 from config import MODELS_DIR, run_config
 from models.sizes import AST_SIZES, MUSICNN_LAYOUTS
-from runtime.arguments import ScriptParser, add_run_arguments, positive_float, positive_int
+from runtime.arguments import ScriptParser, add_run_arguments, positive_float, positive_int, seed_number
 from runtime.errors import run_script
 
 
@@ -34,7 +34,9 @@ def parse_arguments() -> argparse.Namespace:
         help="published: as the paper describes it; constant: Adam at one rate, as the published code did",
     )
     training.add_argument("--patience", type=positive_int, help="stop after this many epochs without a better one")
-    training.add_argument("--seed", type=int, default=0, help="fixes initial weights, crops, their order and dropout")
+    training.add_argument(
+        "--seed", type=seed_number, default=0, help="fixes initial weights, crops, their order and dropout"
+    )
     training.add_argument(
         "--hold_batchnorm",
         action="store_true",

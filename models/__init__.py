@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from models.base import TaggingModel
+from typing import TYPE_CHECKING, Any
+
 from models.sizes import AST_SIZES, MUSICNN_LAYOUTS
 from runtime.errors import UsageError
 
+if TYPE_CHECKING:
+    from models.base import TaggingModel
+
 __all__ = ["AST_SIZES", "MUSICNN_LAYOUTS", "TaggingModel", "build_model"]
+
+
+def __getattr__(name: str) -> Any:  # PyTorch takes seconds to import, and the scripts want `models.sizes` first
+    if name != "TaggingModel":
+        raise AttributeError(f"module 'models' has no attribute '{name}'")
+    from models.base import TaggingModel
+
+    return TaggingModel
 
 
 def build_model(

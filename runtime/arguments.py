@@ -51,6 +51,14 @@ def positive_int(text: str) -> int:
     return value
 
 
+def seed_number(text: str) -> int:
+    """An argument that must be a whole number from 0 to 2⁶³ − 1, which every generator takes."""
+    value = int(text)
+    if not 0 <= value < 2**63:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 2^63 - 1")
+    return value
+
+
 def worker_count(text: str) -> int:
     """An argument that must be a whole number from 0 to 256."""
     value = int(text)

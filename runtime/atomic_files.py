@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
+import hashlib
 import os
+import platform
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +16,17 @@ from typing import IO
 from runtime.errors import DataError
 
 PART_SUFFIX = ".part"
+_HOST = "".join(c if c.isalnum() or c == "-" else "_" for c in platform.node()[:64])  # one dot-free word
+_LONGEST_NAME = 150  # bytes
+_FORGOTTEN = 24 * 3600.0  # seconds
 
 
 def part_path(path: Path) -> Path:
     """The name a file carries while this process writes it."""
-    return path.with_name(f".{path.name}.{os.getpid()}{PART_SUFFIX}")
+    name = path.name
+    if len(os.fsencode(name)) > _LONGEST_NAME:  # file systems take 255 bytes
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    return path.with_name(f".{name}.{_HOST}.{os.getpid()}{PART_SUFFIX}")
 
 
 def make_directory(path: Path) -> Path:
@@ -36,7 +47,8 @@ def atomic_write(path: Path, mode: str = "wb", **open_options) -> Iterator[IO]:
     """Open a temporary file beside `path`; it takes the name when the block ends well.
 
     The data are flushed to the disk before the rename, so that a power cut leaves the old file
-    or the new one. On any exception the temporary file is removed and `path` is untouched.
+    or the new one. On any exception the temporary file is removed and `path` is untouched; an
+    OSError that names no file (a full disk) is given this one's name.
     """
     part = part_path(path)
     try:
@@ -45,8 +57,11 @@ def atomic_write(path: Path, mode: str = "wb", **open_options) -> Iterator[IO]:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            error.filename = str(path)
         raise
 
 
@@ -55,14 +70,18 @@ def remove_stale_parts(directory: Path, stem: str = "") -> int:
 
     With `stem`, only parts of files whose names begin with it and a dot.
 
-    A part file whose process (on this machine) is still alive is left alone.
+    The part file of a process that is still alive is left alone, and so is that of another
+    machine (which shares the directory), unless it has not been touched for a day.
     """
     removed = 0
-    for part in directory.glob(f".{stem}.*{PART_SUFFIX}" if stem else f".*{PART_SUFFIX}"):
-        pid = part.name.removesuffix(PART_SUFFIX).rsplit(".", 1)[-1]
-        if pid.isdigit() and not _is_alive(int(pid)):
-            part.unlink(missing_ok=True)
-            removed += 1
+    for part in directory.glob(f".{glob.escape(stem)}.*{PART_SUFFIX}" if stem else f".*{PART_SUFFIX}"):
+        host, pid = part.name.removesuffix(PART_SUFFIX).split(".")[-2:]
+        if not (pid.isascii() and pid.isdigit()):
+            continue  # not of our making
+        with contextlib.suppress(FileNotFoundError):
+            if (host == _HOST and not _is_alive(int(pid))) or time.time() - part.stat().st_mtime > _FORGOTTEN:
+                part.unlink()
+                removed += 1
     return removed
 
 
@@ -71,7 +90,7 @@ def _is_alive(pid: int) -> bool:
         return True
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True

@@ -7,6 +7,7 @@ keeps its traceback.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
@@ -16,6 +17,7 @@ from collections.abc import Callable
 EXIT_FAILED = 1  # the job could not be done
 EXIT_USAGE = 2  # the command itself is wrong (also what argparse uses)
 EXIT_INCOMPLETE = 3  # done, but for some files; the output names them
+EXIT_UNEXPECTED = 70  # a fault of this program (EX_SOFTWARE)
 EXIT_STOPPED = 75  # stopped by a signal with the work saved: the same command goes on (EX_TEMPFAIL)
 EXIT_INTERRUPTED = 130  # stopped at once by Ctrl-C
 
@@ -66,55 +68,83 @@ def listed(items: list[str], most: int = 5) -> str:
     return shown if len(items) <= most else f"{shown} and {len(items) - most} more"
 
 
-def _os_error_line(error: OSError) -> str | None:
-    """One line for operating-system errors that are the user's to mend, else None."""
-    where = f": {error.filename}" if error.filename else ""
-    advice = {
-        errno.ENOSPC: "the disk is full; free some space and run the same command again",
-        errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
-        errno.EFBIG: "a file grew past the allowed size; raise the limit and run the same command again",
-        errno.EACCES: "permission denied; choose a directory you may write to",
-        errno.EPERM: "operation not permitted; choose a directory you may write to",
-        errno.EROFS: "the file system is read-only; choose a directory you may write to",
-        errno.ENOENT: "no such file or directory",
-        errno.ENOTDIR: "not a directory",
-        errno.EISDIR: "is a directory where a file is expected",
-        errno.EEXIST: "a file is in the way",
-        errno.ENAMETOOLONG: "the name is too long",
-        errno.EIO: "the disk reported an input/output error",
-        errno.ESTALE: "the network file system lost the file",
-        errno.EMFILE: "too many open files; raise the limit (ulimit -n)",
-    }.get(error.errno)
-    return None if advice is None else f"{advice}{where}"
+_OS_ADVICE = {
+    errno.ENOSPC: "the disk is full; free some space and run the same command again",
+    errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
+    errno.EFBIG: "a file grew past the allowed size; raise the limit and run the same command again",
+    errno.EACCES: "permission denied; choose a directory you may write to",
+    errno.EPERM: "operation not permitted; choose a directory you may write to",
+    errno.EROFS: "the file system is read-only; choose a directory you may write to",
+    errno.EEXIST: "a file is in the way",
+    errno.EMFILE: "too many open files; raise the limit (ulimit -n)",
+    errno.ENOLCK: "the file system has no file locks; choose a directory on another one",
+    errno.EOPNOTSUPP: "the file system cannot do this; choose a directory on another one",
+}
+
+
+def _os_error_line(error: OSError) -> str:
+    """The operating system's error in one line, with advice where there is any."""
+    what = _OS_ADVICE.get(error.errno, error.strerror or str(error) or type(error).__name__)
+    return f"{what}: {error.filename}" if error.filename else what
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: Python's error, PyTorch's for a GPU, or the RuntimeError of its CPU allocator."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"  # torch's; this module does not import it
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )
 
 
 def run_script(main: Callable[[], int | None], debug: bool | None = None) -> None:
-    """Run a script's `main` and exit; user-facing errors become one line on stderr.
+    """Run a script's `main` and exit; whatever goes wrong becomes one line on stderr.
 
     `--debug` on the command line (or CROSSTAG_DEBUG=1) shows the traceback as well.
     """
     if debug is None:
         debug = "--debug" in sys.argv[1:] or os.environ.get("CROSSTAG_DEBUG") == "1"
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal that lacks a character is no reason to stop
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = main() or 0
-        sys.stdout.flush()  # a full disk or a closed pipe shows here at the latest
+        if sys.stdout is not None:
+            sys.stdout.flush()  # a full disk or a closed pipe shows here at the latest
     except UserError as error:
         code = _tell(str(error), error.exit_code, debug)
     except KeyboardInterrupt:
         code = _tell("interrupted; the same command goes on from what is finished", EXIT_INTERRUPTED, debug)
     except BrokenPipeError:  # `... | head`: the reader has gone, nobody is left to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = EXIT_FAILED
     except OSError as error:
-        line = _os_error_line(error)
-        if line is None:
-            raise
-        code = _tell(line, EXIT_FAILED, debug)
+        code = _tell(_os_error_line(error), EXIT_FAILED, debug)
+    except Exception as error:
+        if out_of_memory(error):
+            code = _tell("out of memory; try a smaller --batch_size or another machine", EXIT_FAILED, debug)
+        else:
+            what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            line = f"this program failed ({what}); --debug shows where, please report it"
+            code = _tell(line, EXIT_UNEXPECTED, debug)
+    _close_output()
     sys.exit(code)
 
 
 def _tell(line: str, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    print(f"error: {line}", file=sys.stderr, flush=True)
+    line = "".join(character if character.isprintable() else " " for character in line)
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            print(f"error: {line}", file=sys.stderr, flush=True)
     return code
+
+
+def _close_output() -> None:
+    """Flush stdout; where that fails, drop what is left, or the interpreter would complain of it on its way out."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
