@@ -65,8 +65,8 @@ def open_audio(path: Path, block_seconds: float) -> Iterator[AudioSource]:
         raise AudioError(f"{path}: cannot be read ({error.strerror})") from error
     try:
         sound = _ForwardSoundFile(os.fsencode(path))
-    except soundfile.LibsndfileError as error:
-        with _open_with_ffmpeg(path, error) as source:
+    except soundfile.LibsndfileError:
+        with _open_with_ffmpeg(path) as source:
             yield source
         return
     with sound:
@@ -89,7 +89,7 @@ def _sound_blocks(path: Path, sound: soundfile.SoundFile, block_seconds: float) 
         while len(block := sound.read(out=buffer)):
             yield block
     except soundfile.LibsndfileError as error:
-        raise AudioError(f"{path}: {_one_line(error)}") from error
+        raise AudioError(f"{path}: damaged ({' '.join(str(error).split()).rstrip('.')})") from error
 
 
 def _promised_frames(path: Path, sound: soundfile.SoundFile) -> int | None:
@@ -121,7 +121,7 @@ def _has_length_header(path: Path) -> bool:
 
 
 @contextmanager
-def _open_with_ffmpeg(path: Path, refusal: Exception) -> Iterator[AudioSource]:
+def _open_with_ffmpeg(path: Path) -> Iterator[AudioSource]:
     try:
         import av
     except ImportError as error:
@@ -137,7 +137,7 @@ def _open_with_ffmpeg(path: Path, refusal: Exception) -> Iterator[AudioSource]:
                 promised = int(stream.duration * stream.time_base * stream.rate)
             yield AudioSource(stream.rate, stream.channels, promised, _ffmpeg_blocks(container, stream))
     except (av.error.FFmpegError, ValueError, OSError) as error:
-        raise AudioError(f"{path}: not audio, or damaged (libsndfile: {_one_line(refusal)})") from error
+        raise AudioError(f"{path}: not audio, or damaged: neither libsndfile nor FFmpeg can read it") from error
 
 
 def _ffmpeg_blocks(container, stream) -> Iterator[np.ndarray]:
@@ -149,8 +149,3 @@ def _ffmpeg_blocks(container, stream) -> Iterator[np.ndarray]:
             yield converted.to_ndarray().T
     for converted in to_float.resample(None):
         yield converted.to_ndarray().T
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text.rpartition("': ")[2].rstrip(".")  # without libsndfile's "Error opening '...': "
