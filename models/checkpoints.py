@@ -7,19 +7,19 @@ published, loads too; it carries weights only, so `Checkpoint.info` is None.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from config import MODELS_DIR, SPECTROGRAM, checkpoint_path, training_state_path
+from config import MODELS, MODELS_DIR, SPECTROGRAM, checkpoint_path, training_state_path
 from models import TaggingModel, build_model
+from models.tensor_files import load_tensors, save_tensors
 from models.weights import load_weights, network_weights, recognise_weights
-from runtime.atomic_files import atomic_write
-from runtime.errors import CheckpointError, UsageError
+from runtime.errors import CheckpointError, UsageError, listed
 from runtime.provenance import file_sha256
 
 FORMAT = "music-tagging-checkpoint/1"
@@ -77,8 +77,7 @@ class Checkpoint:
 def save_checkpoint(path: Path, state_dict: Mapping[str, Tensor], info: CheckpointInfo) -> None:
     """Write a checkpoint; an existing file is replaced in one step."""
     content = {"format": FORMAT, "info": _plain(dataclasses.asdict(info)), "state_dict": dict(state_dict)}
-    with atomic_write(path) as file:
-        torch.save(content, file)
+    save_tensors(path, content)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -93,6 +92,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             fields = dict(content["info"])
             fields["tags"] = tuple(fields["tags"])
             info = CheckpointInfo(**fields)
+            _check_info(info)
             state_dict = dict(content["state_dict"])
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"the checkpoint {path} is damaged ({error}); train it again") from error
@@ -103,6 +103,26 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if not state_dict or not all(isinstance(value, Tensor) for value in state_dict.values()):
         raise CheckpointError(f"{path} holds neither a checkpoint of this project nor a state dict of weights")
     return Checkpoint(path=path, sha256=file_sha256(path), state_dict=state_dict, info=info)
+
+
+def _check_info(info: CheckpointInfo) -> None:
+    """Raise a ValueError if what others build upon is not what it should be."""
+    normalisation = info.normalisation
+    sound = {
+        "model": info.model in MODELS,
+        "tags": info.tags and all(isinstance(tag, str) for tag in info.tags),
+        "settings": isinstance(info.settings, Mapping)
+        and info.settings.keys() <= {"musicnn_layout", "ast_size"}
+        and all(isinstance(value, str) for value in info.settings.values()),
+        "normalisation": normalisation is None
+        or (math.isfinite(normalisation["mean"]) and 0 < normalisation["std"] < math.inf),
+        "training": isinstance(info.training, Mapping)
+        and isinstance(info.training["identity"], Mapping)
+        and isinstance(info.training["epochs"], int),
+    }
+    wrong = [name for name, is_sound in sound.items() if not is_sound]
+    if wrong:
+        raise ValueError(f"impossible {listed(wrong)}")
 
 
 def load_trained(models_dir: Path, dataset: str, model_name: str) -> Checkpoint:
@@ -120,24 +140,6 @@ def load_trained(models_dir: Path, dataset: str, model_name: str) -> Checkpoint:
             raise CheckpointError(f"the training of {path} has not finished; continue it with: {command}")
         raise CheckpointError(f"there is no checkpoint {path}; train it with: {command}")
     return load_checkpoint(path)
-
-
-def load_tensors(path: Path) -> dict[str, Any]:
-    """Read a dict of tensors and plain values that `torch.save` wrote, without running its pickle.
-
-    Raises:
-        CheckpointError: missing, damaged, or holding anything else.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"there is no file {path}")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file raises nearly anything
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{path} is damaged or not a PyTorch file of weights ({reason:.120})") from error
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise CheckpointError(f"{path} holds neither a checkpoint of this project nor a state dict of weights")
-    return content
 
 
 def restore_model(checkpoint: Checkpoint, model: str, n_tags: int, **settings: str | None) -> TaggingModel:
