@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import pickle
-import pickletools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from runtime.errors import DataError
+from runtime.pickles import check_pickle
 
 # Opcodes of plain containers, strings and numbers, and those NumPy needs to frame an array.
 _OPCODES = frozenset(
@@ -27,7 +27,7 @@ _OPCODES = frozenset(
     "EMPTY_LIST LIST APPEND APPENDS EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_DICT DICT SETITEM SETITEMS "
     "PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE BUILD".split()
 )
-_MAX_METADATA_BYTES = 256 * 2**20
+_MAX_METADATA_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def load_metadata(path: Path) -> dict[str, list[str] | None]:
             raise DataError(f"{path} has {size} bytes, too many to be a corpus' metadata; fetch it again")
         data = file.read()
     try:
-        _check_opcodes(data)
+        check_pickle(data, allowed=_OPCODES)
         array = _MetadataUnpickler(io.BytesIO(data), encoding="latin1").load()
         content = array.content() if isinstance(array, _Array) else None
     except Exception as error:  # a damaged pickle raises nearly anything
@@ -113,20 +113,13 @@ def _checked_metadata(content: object, path: Path) -> dict[str, list[str] | None
     metadata: dict[str, list[str] | None] = {}
     for recording_id, tags in content.items():
         if not isinstance(recording_id, str):
-            raise DataError(f"{path}: the id {recording_id!r:.60} is not a string; fetch the file again")
+            raise DataError(
+                f"{path}: an id is a {type(recording_id).__name__} instead of a string; fetch the file again"
+            )
         if tags is not None and not (isinstance(tags, (list, tuple)) and all(isinstance(tag, str) for tag in tags)):
             raise DataError(f"{path}: the tags of {recording_id!r:.60} are not a list of strings; fetch the file again")
         metadata[recording_id] = None if tags is None else list(tags)
     return metadata
-
-
-def _check_opcodes(data: bytes) -> None:
-    for opcode, argument, _ in pickletools.genops(data):
-        if opcode.name not in _OPCODES:
-            raise pickle.UnpicklingError(f"opcode {opcode.name} is not allowed")
-        # The C unpickler sizes its memo by the largest index it is told, however absurd.
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument) > len(data):
-            raise pickle.UnpicklingError("absurd memo index")
 
 
 class _MetadataUnpickler(pickle.Unpickler):
@@ -142,8 +135,10 @@ class _MetadataUnpickler(pickle.Unpickler):
 class _Dtype:
     """Stands for numpy.dtype while unpickling: remembers the type string, builds nothing."""
 
-    def __init__(self, kind: str, *_: object) -> None:
-        self.kind = str(kind)
+    def __init__(self, kind: object, *_: object) -> None:
+        if not isinstance(kind, str):  # text of something else could be of any length
+            raise pickle.UnpicklingError("a dtype without a name")
+        self.kind = kind
 
     def __setstate__(self, state: object) -> None:
         pass
@@ -170,17 +165,25 @@ class _Array:
         return self.values
 
 
-def _scalar(dtype: _Dtype, data: object) -> str:
+class _Scalar(str):
     """Stands for numpy's scalar constructor; only strings (np.str_) occur in tag metadata."""
-    raw = data.encode("latin1") if isinstance(data, str) else data
-    if not isinstance(dtype, _Dtype) or not dtype.kind.lstrip("<=|").startswith("U") or not isinstance(raw, bytes):
-        raise pickle.UnpicklingError("a NumPy scalar that is not a string")
-    return raw.decode("utf-32-le").rstrip("\0")
+
+    __slots__ = ()
+
+    def __new__(cls, dtype: object, data: object) -> str:
+        raw = data.encode("latin1") if isinstance(data, str) else data
+        if not isinstance(dtype, _Dtype) or not dtype.kind.lstrip("<=|").startswith("U") or not isinstance(raw, bytes):
+            raise pickle.UnpicklingError("a NumPy scalar that is not a string")
+        return raw.decode("utf-32-le").rstrip("\0")
+
+    def __setstate__(self, state: object) -> None:
+        # Without it a pickle could set attributes of this class, as of any callable it can name.
+        raise pickle.UnpicklingError("a state for a NumPy scalar")
 
 
 _STAND_INS = {
     ("numpy.core.multiarray", "_reconstruct"): _Array,
-    ("numpy.core.multiarray", "scalar"): _scalar,
+    ("numpy.core.multiarray", "scalar"): _Scalar,
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _Dtype,
 }

@@ -18,8 +18,7 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from models.checkpoints import load_tensors
-from runtime.atomic_files import atomic_write
+from models.tensor_files import load_tensors, save_tensors
 from runtime.errors import CheckpointError, TrainingError, listed
 
 FORMAT = "music-tagging-training/1"
@@ -69,8 +68,7 @@ class TrainingState:
 
 def save_state(path: Path, state: TrainingState) -> None:
     """Write the state; an existing one is replaced in one step."""
-    with atomic_write(path) as file:
-        torch.save({"format": FORMAT, **vars(state)}, file)
+    save_tensors(path, {"format": FORMAT, **vars(state)})
 
 
 def load_state(path: Path) -> TrainingState:
@@ -83,7 +81,13 @@ def load_state(path: Path) -> TrainingState:
         content = load_tensors(path)
         if content.pop("format", None) != FORMAT:
             raise CheckpointError("another format")
-        return TrainingState(**content)
+        state = TrainingState(**content)
+        blank = TrainingState({})
+        for name, value in vars(state).items():
+            like = getattr(blank, name)
+            if not isinstance(value, (dict, type(None)) if like is None else type(like)):
+                raise CheckpointError(f"{name} is of type {type(value).__name__}")
+        return state
     except (CheckpointError, TypeError) as error:
         raise CheckpointError(
             f"the training state {path} cannot be read ({error}); --restart begins anew from the first epoch"
