@@ -15,6 +15,7 @@ import io
 import json
 import sys
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -153,7 +154,7 @@ def _open(metadata: Path, name: str) -> Iterator[TextIO]:
                 yield io.TextIOWrapper(file, encoding="utf-8", newline="")
     except FileNotFoundError:
         raise DataError(f"{metadata} is missing; the corpus' README says where to get fma_metadata.zip") from None
-    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, csv.Error, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, UnicodeDecodeError, csv.Error, EOFError) as error:
         raise DataError(f"{name} in {metadata} is damaged ({error}); fetch the release again") from error
 
 
