@@ -1,0 +1,35 @@
+# `make demo` and `make test` need Python 3.11 (3.10 or later works) and nothing else; the first
+# call makes .venv from the pinned requirements.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+RUN := $(VENV)/bin/python
+
+.PHONY: demo test test-slow lint format clean
+
+demo: $(VENV)/.ready
+	$(RUN) demo.py
+
+test: $(VENV)/.ready lint
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n 2 --dist worksteal
+
+# Minutes to an hour: long fault-injection and fuzzing runs.
+test-slow: $(VENV)/.ready
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -m slow
+
+lint: $(VENV)/.ready
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+format: $(VENV)/.ready
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+clean:
+	rm -rf build .pytest_cache .ruff_cache
+
+$(VENV)/.ready: requirements.txt requirements-dev.txt
+	@echo "installing the pinned requirements into $(VENV) (about 5.4 GB, once)"
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
