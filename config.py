@@ -56,20 +56,25 @@ class DatasetConfig:
     title: str
     layout: str  # which reader of datasets/ reads its split and label files
     n_tags: int  # size of the tag vocabulary
+    epochs: Mapping[str, int]  # by model
     max_seconds: int | None = None  # only the beginning of longer recordings is used
     has_audio: bool = True  # False: spectrograms are distributed, audio is not
+
+
+def _epochs(musicnn: int, vgg_ish: int, ast: int) -> Mapping[str, int]:
+    return MappingProxyType({"musicnn": musicnn, "vgg_ish": vgg_ish, "ast": ast})
 
 
 DATASETS: Mapping[str, DatasetConfig] = MappingProxyType(
     {
         dataset.name: dataset
         for dataset in (
-            DatasetConfig("magnatagatune", "MagnaTagATune", "magnatagatune", 50),
-            DatasetConfig("fma", "FMA-medium", "metadata", 20),
-            DatasetConfig("lyra", "Lyra", "lyra", 30, has_audio=False),
-            DatasetConfig("makam", "Turkish-makam", "metadata", 30, max_seconds=150),
-            DatasetConfig("hindustani", "Hindustani", "metadata", 20, max_seconds=780),
-            DatasetConfig("carnatic", "Carnatic", "metadata", 20, max_seconds=330),
+            DatasetConfig("magnatagatune", "MagnaTagATune", "magnatagatune", 50, _epochs(50, 200, 50)),
+            DatasetConfig("fma", "FMA-medium", "metadata", 20, _epochs(50, 100, 50)),
+            DatasetConfig("lyra", "Lyra", "lyra", 30, _epochs(200, 200, 50), has_audio=False),
+            DatasetConfig("makam", "Turkish-makam", "metadata", 30, _epochs(200, 200, 70), max_seconds=150),
+            DatasetConfig("hindustani", "Hindustani", "metadata", 20, _epochs(200, 200, 50), max_seconds=780),
+            DatasetConfig("carnatic", "Carnatic", "metadata", 20, _epochs(200, 200, 70), max_seconds=330),
         )
     }
 )
@@ -87,30 +92,19 @@ class ModelConfig:
     weight_decay: float
     betas: tuple[float, float]
     schedule: str  # the published schedule of training/schedules.py: "cnn" or "ast"
-    epochs: Mapping[str, int]  # by dataset
 
     @property
     def input_frames(self) -> int:
         return SPECTROGRAM.frames(self.input_seconds)
 
 
-def _epochs(magnatagatune: int, fma: int, lyra: int, makam: int, hindustani: int, carnatic: int) -> Mapping[str, int]:
-    return MappingProxyType(dict(locals()))
-
-
 MODELS: Mapping[str, ModelConfig] = MappingProxyType(
     {
         model.name: model
         for model in (
-            ModelConfig(
-                "vgg_ish", 3.69, "dense2", 16, 1e-4, 1e-4, (0.9, 0.999), "cnn", _epochs(200, 100, 200, 200, 200, 200)
-            ),
-            ModelConfig(
-                "musicnn", 3.0, "dense2", 16, 1e-4, 1e-4, (0.9, 0.999), "cnn", _epochs(50, 50, 200, 200, 200, 200)
-            ),
-            ModelConfig(
-                "ast", 8.0, "mlp_head.1", 12, 1e-5, 5e-7, (0.95, 0.999), "ast", _epochs(50, 50, 50, 70, 50, 70)
-            ),
+            ModelConfig("vgg_ish", 3.69, "dense2", 16, 1e-4, 1e-4, (0.9, 0.999), "cnn"),
+            ModelConfig("musicnn", 3.0, "dense2", 16, 1e-4, 1e-4, (0.9, 0.999), "cnn"),
+            ModelConfig("ast", 8.0, "mlp_head.1", 12, 1e-5, 5e-7, (0.95, 0.999), "ast"),
         )
     }
 )
@@ -162,12 +156,12 @@ def _runs_on(target: str) -> Mapping[str, RunConfig]:
 
 
 def _run_config(target: str, name: RunName) -> RunConfig:
-    model = MODELS[name.model]
+    dataset, model = DATASETS[target], MODELS[name.model]
     return RunConfig(
-        dataset=DATASETS[target],
+        dataset=dataset,
         model=model,
         name=name,
-        epochs=model.epochs[target],
+        epochs=dataset.epochs[model.name],
         batch_size=model.batch_size,
         learning_rate=model.learning_rate,
     )
