@@ -1,0 +1,17 @@
+"""Use trained models: tags and embeddings of any recording.
+
+    from tagging import Tagger, analyse
+
+    tagger = Tagger.load("saved_models/makam/ast.pth")
+    tagger.tag("song.mp3").top(5)  # the five best tags with their scores
+    tagger.embed("song.mp3")  # (768,) float32
+
+A source is the path of an audio file, the path of a mel-spectrogram (`.npy`), or a waveform (tensor or
+array) with its sample rate: `tagger.tag(waveform, 44_100)`. Several models share one decode:
+`analyse([tagger, another], "song.mp3")`. A tagger may be used by several threads at once.
+"""
+
+from tagging.results import Analysis
+from tagging.tagger import Tagger, analyse
+
+__all__ = ["Analysis", "Tagger", "analyse"]
