@@ -156,7 +156,8 @@ def _clashes(audio_files: Sequence[Path]) -> dict[Path, str]:
 def _write_failures(path: Path, failures: dict[Path, str]) -> None:
     """Write `file<TAB>reason` lines, or remove an earlier list when nothing failed."""
     if not failures:
-        path.unlink(missing_ok=True)
+        if path.exists():  # the directory may be read-only when there was nothing to do
+            path.unlink()
         return
     with atomic_write(path, "w", encoding="utf-8", errors="surrogateescape") as file:
         for audio, reason in sorted(failures.items()):
