@@ -35,10 +35,10 @@ class Cycle:
 
 
 USULS: dict[str, Cycle] = {
-    "Sofyan": Cycle((2, 1, 1), "D.Tt", 150),
-    "Düyek": Cycle((1, 2, 1, 2, 2), "DT.TD.T.", 200),
+    "Sofyan": Cycle((2, 1, 1), "D.Tt", 100),
+    "Düyek": Cycle((1, 2, 1, 2, 2), "DT.TD.T.", 220),
     "Yürüksemai": Cycle((3, 3), "DTTDT.", 320),
-    "Aksak": Cycle((2, 2, 2, 3), "D.TtD.T.T", 330),
+    "Aksak": Cycle((2, 2, 2, 3), "D.TtD.T.T", 450),
     "Curcuna": Cycle((3, 2, 2, 3), "D.TT.D.T.t", 420),
     "Aksaksemai": Cycle((3, 2, 2, 3), "D.TT.D.T.t", 130),
 }

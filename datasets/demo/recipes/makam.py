@@ -26,7 +26,7 @@ FACTORS = {
     "lead": ("Voice", "Ney", "Kanun", "Tanbur", "Oud", "Classical kemençe"),
     "second": ("Violin", "Clarinet", None, None, None),
     "drum": ("Bendir", "Kudüm", None),
-    "makam": ("Hicaz", "Rast", "Hüseyni", "Kürdilihicazkar"),
+    "makam": ("Hicaz", "Rast", "Kürdilihicazkar"),
     "usul": ("Sofyan", "Düyek", "Aksak"),
 }
 
