@@ -13,6 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional as F
 
 
 def normalise(spec_bn: nn.Module, x: Tensor) -> Tensor:
@@ -25,6 +26,8 @@ def normalise(spec_bn: nn.Module, x: Tensor) -> Tensor:
     Returns:
         (batch, 1, height, width).
     """
+    if not spec_bn.training:  # several threads may share a model in use: nothing of it may be exchanged
+        return F.batch_norm(x, spec_bn.running_mean, spec_bn.running_var, eps=spec_bn.eps)
     neutral = {"weight": torch.ones_like(spec_bn.weight), "bias": torch.zeros_like(spec_bn.bias)}
     return functional_call(spec_bn, neutral, (x,))
 

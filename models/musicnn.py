@@ -1,4 +1,4 @@
-"""Musicnn: Pons et al. 2018 (arXiv 1711.02520), in the form used by Won et al. 2020 (arXiv 2006.00751)."""
+"""Musicnn: Pons et al. 2017 (arXiv 1711.02520), in the form used by Won et al. 2020 (arXiv 2006.00751)."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def model(request) -> torch.nn.Module:
     return model
 
 
-@pytest.mark.parametrize("frames", [230, 128, 261])
+@pytest.mark.parametrize("frames", [230, 149])
 @pytest.mark.parametrize("training", [False, True])
 def test_logits_are_those_of_the_definition(model, frames, training):
     x = spectrograms(3, frames)
@@ -74,7 +74,7 @@ def test_gradients_are_those_of_the_definition(plain):
     torch.manual_seed(0)
     model = build_model("vgg_ish", 7, plain=plain).double()
     randomise(model)
-    x = spectrograms(3, 128).double()
+    x = spectrograms(2, 128).double()
     weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     parameters = {name: weights[name].requires_grad_() for name, _ in model.named_parameters()}
     torch.manual_seed(1)
