@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 import torch
 from torch.nn import functional as F
@@ -170,14 +168,19 @@ def test_input_too_short_for_the_filters_is_told():
         build_model("musicnn", 5, musicnn_layout="published")(torch.zeros(1, 66, 128))
 
 
-def test_threads_that_share_a_model_get_the_same_scores():
+def test_model_in_use_is_never_changed_so_that_threads_can_share_it(monkeypatch):
     model = make("paper", plain=False).eval()
-    chunks = [spectrograms(1, 20 + i) for i in range(16)]
-    with torch.no_grad():
-        alone = [model.scores(x) for x in chunks]
-    with ThreadPoolExecutor(8) as threads:
-        together = list(threads.map(lambda x: model.scores(x).detach(), chunks))
-    assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
+    weight, batch_norm = model.spec_bn.weight, F.batch_norm
+    untouched = []
+
+    def watch(*args, **kwargs) -> torch.Tensor:
+        untouched.append(model.spec_bn.weight is weight)
+        return batch_norm(*args, **kwargs)
+
+    monkeypatch.setattr(F, "batch_norm", watch)
+    model(spectrograms(1, 20))
+    assert len(untouched) == 10  # each BatchNorm once
+    assert all(untouched)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
