@@ -38,6 +38,7 @@ class SplitReport:
         frames: lengths in frames of the spectrograms that can be read.
         missing: ids without a spectrogram.
         unreadable: id → what is wrong with its spectrogram.
+        usable: how many recordings have tags and a spectrogram that can be read.
     """
 
     split: Split
@@ -45,6 +46,7 @@ class SplitReport:
     frames: Sequence[int]
     missing: Sequence[str]
     unreadable: dict[str, str]
+    usable: int
 
     @property
     def n_ids(self) -> int:
@@ -64,20 +66,20 @@ class SplitReport:
         Args:
             skip_missing: whether recordings without tags or spectrogram may be left out.
         """
-        name = self.split.name
-        found = []
+        name, found = self.split.name, []
+        if len(self.missing) == self.n_ids:
+            return [f"all {self.n_ids} spectrograms of {name} are missing"]
         if self.split.unlabelled and not skip_missing:
-            found.append(
-                f"{len(self.split.unlabelled)} of {name} have unknown tags: {listed(list(self.split.unlabelled))}"
-            )
+            unlabelled = list(self.split.unlabelled)
+            found.append(f"{len(unlabelled)} recordings of {name} have unknown tags: {listed(unlabelled)}")
         if self.missing and not skip_missing:
             found.append(f"{len(self.missing)} spectrograms of {name} are missing: {listed(list(self.missing))}")
         if self.unreadable:
             found.append(
                 f"{len(self.unreadable)} spectrograms of {name} cannot be read: {listed(list(self.unreadable))}"
             )
-        if not self.frames:
-            found.append(f"{name} has no spectrogram that can be used")
+        if not found and not self.usable:
+            found.append(f"no recording of {name} has both tags and a spectrogram")
         return found
 
 
@@ -98,6 +100,7 @@ def report_split(split: Split, audio: set[str]) -> SplitReport:
         frames=[header.n_frames for header in headers if isinstance(header, SpectrogramFile)],
         missing=[id_ for id_, header in by_id.items() if header is None],
         unreadable={id_: header for id_, header in by_id.items() if isinstance(header, str)},
+        usable=sum(isinstance(by_id[id_], SpectrogramFile) for id_ in split.ids),
     )
 
 
@@ -192,7 +195,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     train, valid, test = (report.problems(options.skip_missing) for report in reports)
     if train or valid:
-        raise DataError(f"training cannot start: {'; '.join(train + valid + test)}{_advice(config, options, reports)}")
+        raise DataError(f"training cannot start: {'; '.join(train + valid)}{_advice(config, options, reports)}")
     if test:
         raise IncompleteError(f"training can start, evaluation cannot: {'; '.join(test)}")
     left_out = sum(len(report.missing) + len(set(report.split.unlabelled) - set(report.missing)) for report in reports)

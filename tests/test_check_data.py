@@ -105,6 +105,11 @@ def damage(corpus_dir: Path, what: str) -> None:
     elif what == "unknown tags":
         metadata = np.load(split / "metadata.npy", allow_pickle=True).item()
         np.save(split / "metadata.npy", metadata | {"train-001": None}, allow_pickle=True)
+    elif what == "tags or spectrogram":  # each recording of a split has one of them only
+        metadata = np.load(split / "metadata.npy", allow_pickle=True).item()
+        np.save(split / "metadata.npy", metadata | {"valid-000": None}, allow_pickle=True)
+        for i in range(1, 6):
+            (spectrograms / f"valid-{i:03d}.npy").unlink()
     elif what == "no metadata":
         (split / "metadata.npy").unlink()
     elif what == "empty split":
@@ -115,7 +120,7 @@ def damage(corpus_dir: Path, what: str) -> None:
 
 DAMAGES = [
     *("nothing", "truncated", "empty file", "garbage", "other shape", "no spectrograms", "one missing"),
-    *("test missing", "unknown tags", "no metadata", "empty split"),
+    *("test missing", "unknown tags", "tags or spectrogram", "no metadata", "empty split"),
 ]
 
 
@@ -162,7 +167,7 @@ def test_advice_fits_what_is_missing(corpus_dir):
 
 def test_supports_are_the_published_ones(tmp_path, published_splits, published_figures, capsys):
     shutil.copytree(published_splits / "fma", tmp_path / "fma" / "split")
-    with pytest.raises(DataError, match="17486 spectrograms of train are missing"):
+    with pytest.raises(DataError, match="all 17486 spectrograms of train are missing"):
         check(tmp_path / "fma", dataset="fma")
     rows = table(capsys.readouterr().out)
     with (published_figures / "tags.csv").open(newline="") as file:
