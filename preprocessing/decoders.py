@@ -6,6 +6,7 @@ is imported only where libsndfile refuses a file, as it does m4a.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -131,6 +132,8 @@ def _open_with_ffmpeg(path: Path) -> Iterator[AudioSource]:
             if not container.streams.audio:
                 raise AudioError(f"{path}: has no audio in it")
             stream = container.streams.audio[0]
+            if stream.codec_context is None:
+                raise AudioError(f"{path}: damaged, or coded in a way that FFmpeg does not know")
             _check_header(path, stream.rate, stream.channels)
             promised = None
             if "mp4" in container.format.name and stream.duration:
@@ -143,9 +146,8 @@ def _open_with_ffmpeg(path: Path) -> Iterator[AudioSource]:
 def _ffmpeg_blocks(container, stream) -> Iterator[np.ndarray]:
     import av
 
-    to_float = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
-    for frame in container.decode(stream):
+    # Interleaved: PyAV reads past the end of planar frames of more than eight channels.
+    to_float = av.AudioResampler(format="flt", layout=stream.layout, rate=stream.rate)
+    for frame in itertools.chain(container.decode(stream), [None]):
         for converted in to_float.resample(frame):
-            yield converted.to_ndarray().T
-    for converted in to_float.resample(None):
-        yield converted.to_ndarray().T
+            yield converted.to_ndarray().reshape(-1, stream.channels)

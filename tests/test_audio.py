@@ -118,6 +118,30 @@ def test_m4a_is_read(tmp_path):
         load_audio(path)
 
 
+@pytest.mark.parametrize("channels", [1, 2, 12])
+def test_ffmpeg_gives_the_samples_of_libsndfile(tmp_path, channels):
+    """The same samples in a container that only FFmpeg reads; PyAV's planar frames break above 8 channels."""
+    av = pytest.importorskip("av")
+    samples = chord(2, 44100, channels)
+    path = tmp_path / "a.mov"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_f32le", rate=44100, layout=f"{channels}c")
+        for start in range(0, len(samples), 4410):
+            block = np.ascontiguousarray(samples[start : start + 4410]).reshape(1, -1)
+            frame = av.AudioFrame.from_ndarray(block, format="flt", layout=f"{channels}c")
+            frame.sample_rate, frame.pts = 44100, start
+            container.mux(stream.encode(frame))
+    with pytest.raises(soundfile.LibsndfileError):
+        soundfile.info(path)
+    expected = load_audio(write(tmp_path / "a.wav", samples, 44100, subtype="FLOAT"))
+    decoded = load_audio(path)
+    assert decoded.shape == expected.shape
+    assert np.abs(decoded - expected).max() <= 1e-6
+    path.write_bytes(path.read_bytes().replace(b"moov", b"lost"))
+    with pytest.raises(AudioError):
+        load_audio(path)
+
+
 def wav_bytes(tmp_path, seconds=2.0, **options) -> bytearray:
     path = write(tmp_path / "whole.wav", chord(seconds, 16000), 16000, **options)
     return bytearray(path.read_bytes())
