@@ -20,7 +20,9 @@ from datasets.crops import training_batches, validation_batches
 from datasets.loading import CropSource
 from evaluation.metrics import macro_auc
 from evaluation.scoring import pool_chunks
+from models import TaggingModel
 from runtime.atomic_files import make_directory, remove_stale_parts
+from runtime.devices import Precision
 from runtime.errors import Stopped, TrainingError
 from runtime.signals import StopRequest
 from training.history import TensorBoard, epoch_line, write_csv
@@ -107,13 +109,8 @@ def _train_epoch(job: Job, optimizer: Optimizer, source: CropSource, labels: Ten
         for batch, crops in source.load(batches[state.batch :]):
             set_learning_rate(optimizer, job.schedule.learning_rate(state.epoch, state.step))
             targets = labels[torch.from_numpy(batch.recordings).to(job.device, non_blocking=True)]
-            with job.precision.autocast():
-                logits = model(crops)
-            loss = F.binary_cross_entropy_with_logits(logits.float(), targets)
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            loss_sum += loss.detach().to(loss_sum) * len(batch)
+            loss = training_step(model, optimizer, crops, targets, job.precision)
+            loss_sum += loss.to(loss_sum) * len(batch)
             state.batch, state.step = state.batch + 1, state.step + 1
             progress.update()
             now = time.monotonic()
@@ -128,6 +125,27 @@ def _train_epoch(job: Job, optimizer: Optimizer, source: CropSource, labels: Ten
                 if stop.requested:
                     raise _stopped(job, stop)
     state.seconds = before + time.monotonic() - started
+
+
+def training_step(
+    model: TaggingModel, optimizer: Optimizer, crops: Tensor, targets: Tensor, precision: Precision
+) -> Tensor:
+    """One step of the optimiser on a batch.
+
+    Args:
+        crops: (batch, frames, 128) dB.
+        targets: (batch, tags), 0 or 1, float32.
+
+    Returns:
+        The mean binary cross-entropy before the step, a scalar on the device.
+    """
+    with precision.autocast():
+        logits = model(crops)
+    loss = F.binary_cross_entropy_with_logits(logits.float(), targets)
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return loss.detach()
 
 
 def _validate(job: Job, source: CropSource) -> dict[str, Any]:
