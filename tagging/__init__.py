@@ -11,7 +11,20 @@ array) with its sample rate: `tagger.tag(waveform, 44_100)`. Several models shar
 `analyse([tagger, another], "song.mp3")`. A tagger may be used by several threads at once.
 """
 
-from tagging.results import Analysis
-from tagging.tagger import Tagger, analyse
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tagging.results import Analysis
+    from tagging.tagger import Tagger, analyse
 
 __all__ = ["Analysis", "Tagger", "analyse"]
+
+
+def __getattr__(name: str) -> Any:  # PyTorch takes seconds to import; the scripts look at their arguments first
+    if name not in __all__:
+        raise AttributeError(f"module 'tagging' has no attribute '{name}'")
+    from tagging import results, tagger
+
+    return getattr(results if name == "Analysis" else tagger, name)

@@ -13,9 +13,8 @@ from models.vgg_ish import ConvBlock
 def speed_up_on_cpu(model: TaggingModel) -> TaggingModel:
     """Fold VGG-ish's BatchNorms into its convolutions and lay its weights out channels last.
 
-    That takes less than half the time (30 instead of 75 ms a chunk on a core with AVX-512): a pass over the
-    large outputs of the first layers is saved, and the convolutions need not rearrange them. The
-    other models stay as they are.
+    That saves a pass over the large outputs of the first layers, and the convolutions need not
+    rearrange them. The other models stay as they are.
 
     Args:
         model: in evaluation mode, on the CPU; changed in place and of no use for training afterwards.

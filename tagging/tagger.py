@@ -23,7 +23,7 @@ from tagging.inference import speed_up_on_cpu
 from tagging.results import Analysis
 from tagging.sources import Source, max_frames, mel_blocks, read_ahead
 
-BATCH_SIZES = {"cpu": 8}  # chunks a batch by device; on a CPU small ones, which stay in its caches
+BATCH_SIZES = {"cpu": 2}  # chunks a batch by device; on a CPU the layers' outputs should stay in its caches
 BATCH_SIZE = 64  # on any other device
 
 
@@ -52,7 +52,7 @@ class Tagger:
             sha256: of the checkpoint.
             device: where to compute (None: the CPU).
             precision: of the forward pass (None: float32).
-            batch_size: chunks that go through the model at once (None: 8 on a CPU, else 64).
+            batch_size: chunks that go through the model at once (None: 2 on a CPU, else 64).
         """
         self.device = device or torch.device("cpu")
         self.precision = precision or resolve_precision("float32", self.device)
@@ -81,7 +81,7 @@ class Tagger:
             path: `saved_models/{dataset}/{model_name}.pth`.
             device: auto, cpu, cuda:N or mps.
             precision: auto, float32 or bfloat16. Only float32 gives the scores to five decimals.
-            batch_size: chunks that go through the model at once (None: 8 on a CPU, else 64).
+            batch_size: chunks that go through the model at once (None: 2 on a CPU, else 64).
             tags: for a bare state dict, which does not name its outputs.
             musicnn_layout: for a bare state dict of Musicnn, "paper" (if None) or "published".
             normalisation: for a bare state dict of AST, mean and standard deviation in dB.
