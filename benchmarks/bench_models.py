@@ -108,7 +108,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="also write the figures to this JSON file")
     arguments = parser.parse_args()
     device = resolve_device(arguments.device)
-    precision = resolve_precision(arguments.precision, device)
+    precision = resolve_precision(arguments.precision, device, cpu_bfloat16=True)
     print(f"ours: {describe(device, precision)}; baseline: float32")
     results = []
     with tempfile.TemporaryDirectory() as directory:

@@ -17,6 +17,7 @@ from models import TaggingModel
 from models.checkpoints import Checkpoint, load_trained, restore_model
 from runtime.devices import describe, resolve_device, resolve_precision
 from runtime.errors import CheckpointError, listed
+from runtime.memory import keep_freed_memory
 from runtime.provenance import versions
 
 
@@ -60,6 +61,8 @@ def evaluate(settings: EvaluationSettings) -> tuple[Metrics, RecordingScores, Re
     run = settings.run
     device = resolve_device(settings.device)
     precision = resolve_precision(settings.precision, device)
+    if device.type == "cpu":
+        keep_freed_memory()
     checkpoint = load_trained(settings.models_dir, run.dataset.name, str(run.name))
     corpus = open_corpus(run.dataset.name, settings.data_dir, skip_missing=settings.skip_missing)
     test = open_recordings(corpus.test, skip_missing=settings.skip_missing)

@@ -54,8 +54,11 @@ class Precision:
         return torch.autocast(self.device_type, dtype=torch.bfloat16, enabled=self.name == "bfloat16")
 
 
-def resolve_precision(name: str, device: torch.device) -> Precision:
-    """`auto` is bfloat16 where the device computes it natively (most GPUs, some CPUs), else float32.
+def resolve_precision(name: str, device: torch.device, *, cpu_bfloat16: bool = False) -> Precision:
+    """`auto` is bfloat16 on GPUs that compute it natively, else float32.
+
+    With `cpu_bfloat16`, `auto` takes it on CPUs that compute it natively as well. Training does so;
+    evaluation on a CPU stays exact, as it costs little.
 
     Raises:
         UsageError: bfloat16 is asked for where the device cannot do it.
@@ -63,7 +66,8 @@ def resolve_precision(name: str, device: torch.device) -> Precision:
     if name not in PRECISIONS:
         raise UsageError(f"unknown precision '{name}'; choose one of {', '.join(PRECISIONS)}")
     if name == "auto":
-        name = "bfloat16" if has_native_bfloat16(device) else "float32"
+        wanted = device.type != "cpu" or cpu_bfloat16
+        name = "bfloat16" if wanted and has_native_bfloat16(device) else "float32"
     if name == "bfloat16" and device.type == "mps":
         raise UsageError("bfloat16 is not supported on mps; use --precision float32")
     return Precision(name, device.type)

@@ -14,6 +14,7 @@ from models import TaggingModel
 from models.checkpoints import Checkpoint, CheckpointInfo, load_checkpoint, save_checkpoint
 from runtime.devices import Precision, describe, resolve_device, resolve_precision
 from runtime.errors import TrainingError, UsageError
+from runtime.memory import keep_freed_memory
 from runtime.provenance import versions
 from training.schedules import Schedule, make_schedule
 from training.settings import TrainingSettings
@@ -48,7 +49,9 @@ def prepare(settings: TrainingSettings) -> Job | None:
     """Open the corpus and the source, build the model, find the state; None if there is nothing to do."""
     run = settings.run
     device = resolve_device(settings.device)
-    precision = resolve_precision(settings.precision, device)
+    precision = resolve_precision(settings.precision, device, cpu_bfloat16=True)
+    if device.type == "cpu":
+        keep_freed_memory()
     source = load_source(run, settings.models_dir)
     corpus = open_corpus(run.dataset.name, settings.data_dir, skip_missing=settings.skip_missing)
     train_set = open_recordings(corpus.train, skip_missing=settings.skip_missing)
