@@ -27,6 +27,7 @@ MAX_BLOCK_VALUES = 2**22  # samples × channels held at once
 FFMPEG_OPTIONS = {"format_whitelist": "mov,aac,mp3,ogg,flac,wav,aiff,matroska,asf", "protocol_whitelist": "file"}
 
 SIZE_NOT_KNOWN = 0x7FFF_F000  # bytes; from here on, what writers to a pipe put for a size they cannot know
+SIZES_IN_LOG = r"(?:RIFF|riff|FORM|data|SSND|[Ss]ize) *: (\d+) \(should be (\d+)\)"  # of wav, w64, rf64, aiff, au
 LENGTH_NOT_KNOWN = 2**62  # frames; libsndfile's count where the header gives none
 
 
@@ -58,6 +59,8 @@ def open_audio(path: Path, block_seconds: float) -> Iterator[AudioSource]:
     Raises:
         AudioError: the file cannot be opened, is not audio, or its header makes no sense.
     """
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        raise AudioError(f"{path}: not a file but a directory, a pipe or the like")
     try:
         with path.open("rb") as file:  # the reason in the system's words; libsndfile has only its own
             if not file.read(1):
@@ -102,7 +105,7 @@ def _promised_frames(path: Path, sound: soundfile.SoundFile) -> int | None:
     """
     if sound.frames >= LENGTH_NOT_KNOWN or (sound.format == "MP3" and not _has_length_header(path)):
         return None
-    for said, held in re.findall(r": (\d+) \(should be (\d+)\)", sound.extra_info):
+    for said, held in re.findall(SIZES_IN_LOG, sound.extra_info):
         if int(held) < int(said) < SIZE_NOT_KNOWN:
             return int(sound.frames * int(said) / max(1, int(held)))
     return sound.frames

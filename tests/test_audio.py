@@ -1,6 +1,7 @@
 """Decoding: the samples are librosa's, damage is told, and no more is decoded than asked for."""
 
 import math
+import os
 import struct
 import tracemalloc
 import warnings
@@ -156,7 +157,18 @@ def test_wav_header_of_a_pipe_is_no_promise(tmp_path):
     assert np.array_equal(load_audio(path), whole)
 
 
-@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.aiff", "a.mp3"])
+def test_wrong_numbers_that_are_no_size_are_no_promise(tmp_path):
+    """libsndfile's log notes them in the same words as sizes: "Bytes/sec : 999999 (should be 64000)"."""
+    data = wav_bytes(tmp_path)
+    whole = load_audio(tmp_path / "whole.wav")
+    path = tmp_path / "careless.wav"
+    path.write_bytes(patched(data, 28, struct.pack("<I", 999_999)))
+    with soundfile.SoundFile(path) as sound:
+        assert "(should be " in sound.extra_info
+    assert np.array_equal(load_audio(path), whole)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.w64", "a.flac", "a.aiff", "a.au", "a.mp3"])
 @pytest.mark.parametrize("part", [0.9, 0.5, 0.1])
 def test_cut_short_is_told_where_the_header_gives_the_length(tmp_path, name, part):
     path = write(tmp_path / name, chord(12, 44100), 44100)
@@ -239,3 +251,6 @@ def test_missing_and_unreadable_files_are_told(tmp_path):
         load_audio(tmp_path / "none.mp3")
     with pytest.raises(AudioError, match="directory"):
         load_audio(tmp_path)
+    os.mkfifo(tmp_path / "pipe.mp3")
+    with pytest.raises(AudioError, match="pipe"):
+        load_audio(tmp_path / "pipe.mp3")
