@@ -5,7 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test test-slow lint format clean
+.PHONY: demo test test-slow lint format bench bench-gpu clean
 
 demo: $(VENV)/.ready
 	$(RUN) demo.py
@@ -24,6 +24,16 @@ lint: $(VENV)/.ready
 format: $(VENV)/.ready
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
+
+# Speed against plainly written baselines; minutes on a quiet machine.
+bench: $(VENV)/.ready
+	mkdir -p build/bench
+	$(RUN) -m benchmarks.bench_preprocessing --out build/bench/preprocessing.json
+	$(RUN) -m benchmarks.bench_models --device cpu --out build/bench/models-cpu.json
+
+bench-gpu: $(VENV)/.ready
+	mkdir -p build/bench
+	$(RUN) -m benchmarks.bench_models --device cuda:0 --steps 50 --out build/bench/models-gpu.json
 
 clean:
 	rm -rf build .pytest_cache .ruff_cache

@@ -2,21 +2,26 @@
 
     python -m benchmarks.bench_models --device cpu --rounds 5 --out bench.json
 
-Both sides run in one process on the same random spectrograms, in turn, for several rounds.
+The two sides are processes of their own (one sets the C library's memory handling, the other must
+not have it) that work in turn on the same random spectrograms, for several rounds.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import count
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
 
 from benchmarks.corpus import random_recordings
 from benchmarks.plain import plain_scores, plain_steps
-from benchmarks.timing import Result, compare, print_results, write_results
+from benchmarks.timing import Result, compare, print_results, synchronise, write_results
 from config import MODELS
 from datasets.crops import training_batches
 from datasets.loading import FileSource, MemorySource
@@ -26,27 +31,79 @@ from models import AST_SIZES, TaggingModel, build_model
 from runtime.arguments import ScriptParser, positive_int
 from runtime.devices import Precision, describe, resolve_device, resolve_precision
 from runtime.errors import run_script
+from runtime.memory import keep_freed_memory
 from training.loop import training_step
 from training.schedules import make_schedule
 
 
-def bench_training(
-    name: str,
-    recordings: Recordings,
-    device: torch.device,
-    precision: Precision,
-    rounds: int,
-    steps: int,
-    ast_size: str,
-) -> Result:
-    """Recordings a second in training."""
-    baseline = plain_steps(new_model(name, recordings, device, ast_size, plain=True), recordings, device)
-    ours = fast_steps(new_model(name, recordings, device, ast_size), recordings, device, precision)
+@dataclass(frozen=True)
+class Work:
+    """What one side does over and over: training steps, or the evaluation of all recordings."""
 
-    def take(stepper: Iterator[tuple[int, object]]) -> Callable[[], int]:
-        return lambda: sum(next(stepper)[0] for _ in range(steps))
+    side: str  # "baseline" or "ours"
+    what: str  # "training" or "evaluation"
+    model: str
+    ast_size: str
+    device: str
+    precision: str
+    steps: int
+    recordings: Recordings
 
-    return compare(f"training {name}", "recordings/s", take(baseline), take(ours), device, rounds)
+    def round(self) -> Callable[[], int]:
+        """A function that does one round and returns how many recordings or chunks it took."""
+        device = resolve_device(self.device)
+        precision = resolve_precision(self.precision, device, cpu_bfloat16=True)
+        plain = self.side == "baseline"
+        model = new_model(self.model, self.recordings, device, self.ast_size, plain)
+        if self.what == "training":
+            source = (model, self.recordings, device)
+            stepper = plain_steps(*source) if plain else fast_steps(*source, precision)
+            return lambda: sum(next(stepper)[0] for _ in range(self.steps))
+        model.eval()
+        chunks = int((self.recordings.n_frames // model.input_frames).sum())
+
+        def evaluate() -> int:
+            if plain:
+                plain_scores(model, self.recordings, device)
+            else:
+                score_recordings(model, self.recordings, device, precision, batch_size=64)
+            return chunks
+
+        return evaluate
+
+
+def serve(work: Work, connection: Connection) -> None:
+    """The life of one side's process: a round whenever asked."""
+    device = resolve_device(work.device)
+    if work.side == "ours" and device.type == "cpu":
+        keep_freed_memory()
+    one_round = work.round()
+    while connection.recv():
+        items = one_round()
+        synchronise(device)
+        connection.send(items)
+
+
+@contextmanager
+def process_of(work: Work) -> Iterator[Callable[[], int]]:
+    """A process for one side; gives a function that has it do a round."""
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=serve, args=(work, theirs), daemon=True)
+    process.start()
+    theirs.close()
+
+    def one_round() -> int:
+        ours.send(True)
+        return ours.recv()
+
+    try:
+        yield one_round
+        ours.send(False)
+        process.join(60)
+    finally:
+        ours.close()
+        process.terminate()
+        process.join()
 
 
 def fast_steps(
@@ -64,25 +121,6 @@ def fast_steps(
         for batch, crops in source.load(batches):
             targets = labels[torch.from_numpy(batch.recordings).to(device)]
             yield len(batch), training_step(model, optimizer, crops, targets, precision)
-
-
-def bench_evaluation(
-    name: str, recordings: Recordings, device: torch.device, precision: Precision, rounds: int, ast_size: str
-) -> Result:
-    """Chunks a second in evaluation."""
-    plain = new_model(name, recordings, device, ast_size, plain=True).eval()
-    fast = new_model(name, recordings, device, ast_size).eval()
-    chunks = int((recordings.n_frames // fast.input_frames).sum())
-
-    def baseline() -> int:
-        plain_scores(plain, recordings, device)
-        return chunks
-
-    def ours() -> int:
-        score_recordings(fast, recordings, device, precision, batch_size=64)
-        return chunks
-
-    return compare(f"evaluation {name}", "chunks/s", baseline, ours, device, rounds)
 
 
 def new_model(
@@ -103,26 +141,33 @@ def main() -> None:
     parser.add_argument("--ast_size", default="base384", choices=AST_SIZES, help="size of AST")
     parser.add_argument("--what", nargs="+", default=["training", "evaluation"], choices=("training", "evaluation"))
     parser.add_argument("--rounds", type=positive_int, default=5, help="timed rounds")
-    parser.add_argument("--steps", type=positive_int, default=3, help="training steps a round")
-    parser.add_argument("--recordings", type=positive_int, default=48, help="30-second recordings")
+    parser.add_argument("--steps", type=positive_int, default=2, help="training steps a round")
     parser.add_argument("--out", type=Path, help="also write the figures to this JSON file")
     arguments = parser.parse_args()
     device = resolve_device(arguments.device)
     precision = resolve_precision(arguments.precision, device, cpu_bfloat16=True)
     print(f"ours: {describe(device, precision)}; baseline: float32")
-    results = []
+    results: list[Result] = []
     with tempfile.TemporaryDirectory() as directory:
-        recordings = random_recordings(Path(directory), arguments.recordings)
-        few = random_recordings(Path(directory) / "few", 4)
+        recordings = {
+            "training": random_recordings(Path(directory) / "many", 48),
+            "evaluation": random_recordings(Path(directory) / "few", 4),
+        }
         for name in arguments.models:
-            if "training" in arguments.what:
-                results.append(
-                    bench_training(
-                        name, recordings, device, precision, arguments.rounds, arguments.steps, arguments.ast_size
-                    )
+            for what in arguments.what:
+                shared = (
+                    what,
+                    name,
+                    arguments.ast_size,
+                    str(device),
+                    precision.name,
+                    arguments.steps,
+                    recordings[what],
                 )
-            if "evaluation" in arguments.what:
-                results.append(bench_evaluation(name, few, device, precision, arguments.rounds, arguments.ast_size))
+                unit = "recordings/s" if what == "training" else "chunks/s"
+                with process_of(Work("baseline", *shared)) as baseline, process_of(Work("ours", *shared)) as ours:
+                    results.append(compare(f"{what} {name}", unit, baseline, ours, arguments.rounds))
+                print_results(results[-1:])
     print_results(results)
     if arguments.out:
         write_results(

@@ -41,10 +41,9 @@ def compare(
     unit: str,
     baseline: Callable[[], int],
     ours: Callable[[], int],
-    device: torch.device,
     rounds: int,
 ) -> Result:
-    """Time two functions in turn; each returns how many items it has worked on.
+    """Time two functions in turn; each returns, with all its work done, how many items it has worked on.
 
     One untimed call of each comes first. The ratio is taken within each round, so that what
     else the machine does weighs on both sides.
@@ -52,10 +51,8 @@ def compare(
     rates: dict[str, list[float]] = {"baseline": [], "ours": []}
     for round_number in range(rounds + 1):
         for side, work in (("baseline", baseline), ("ours", ours)):
-            synchronise(device)
             started = time.perf_counter()
             items = work()
-            synchronise(device)
             if round_number:
                 rates[side].append(items / (time.perf_counter() - started))
     ratios = [fast / slow for slow, fast in zip(rates["baseline"], rates["ours"], strict=True)]
