@@ -9,7 +9,9 @@ through an unpickler that can build dicts, lists, strings and numbers, and nothi
 from __future__ import annotations
 
 import io
+import os
 import pickle
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -27,6 +29,7 @@ _OPCODES = frozenset(
     "EMPTY_LIST LIST APPEND APPENDS EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_DICT DICT SETITEM SETITEMS "
     "PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE BUILD".split()
 )
+_MAX_HEADER_BYTES = 2**16  # NumPy's own are of 128 bytes
 _MAX_METADATA_BYTES = 64 * 2**20
 
 
@@ -48,22 +51,24 @@ def read_npy_header(file: BinaryIO, size: int, path: Path) -> NpyHeader:
             that claims another amount of data than the file has.
     """
     try:
-        version = npy_format.read_magic(file)
+        beginning = io.BytesIO(file.read(_MAX_HEADER_BYTES))  # NumPy would make room for what the header claims
+        version = npy_format.read_magic(beginning)
         reader = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
-        shape, fortran_order, dtype = reader(file)
+        shape, fortran_order, dtype = reader(beginning)
     except (ValueError, TypeError, SyntaxError, OverflowError, EOFError, RecursionError, MemoryError) as error:
         raise DataError(f"{path} is not a readable .npy file ({_first_line(error)}); make or fetch it again") from error
     if any(length < 0 for length in shape):
-        raise DataError(f"{path}: its header claims the impossible shape {shape}; make or fetch it again")
-    offset = file.tell()
+        raise DataError(f"{path}: its header claims the impossible shape {shape!s:.60}; make or fetch it again")
+    offset = beginning.tell()
+    file.seek(offset)
     if not dtype.hasobject:
         claimed = dtype.itemsize
         for length in shape:  # Python integers: no overflow, whatever the header claims
             claimed *= length
         if offset + claimed != size:
             raise DataError(
-                f"{path}: its header claims shape {shape} of {dtype}, {claimed} bytes, but {size - offset} follow; "
-                "the file is truncated or damaged, make or fetch it again"
+                f"{path}: its header claims shape {shape!s:.60} of {dtype!s:.60}, which is not what the "
+                f"{size - offset} bytes after it can hold; the file is truncated or damaged, make or fetch it again"
             )
     return NpyHeader(shape, dtype, fortran_order, offset)
 
@@ -123,7 +128,7 @@ def _checked_metadata(content: object, path: Path) -> dict[str, list[str] | None
 
 
 class _MetadataUnpickler(pickle.Unpickler):
-    """Knows four names of NumPy, each bound to an inert stand-in below."""
+    """Knows five names, each bound to an inert stand-in below."""
 
     def find_class(self, module: str, name: str) -> object:
         stand_in = _STAND_INS.get((module.replace("numpy._core", "numpy.core"), name))
@@ -165,6 +170,20 @@ class _Array:
         return self.values
 
 
+class _Encoded(bytes):
+    """Stands for _codecs.encode, by which Python 3 writes bytes for Python 2 (protocols 0 to 2)."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: object, encoding: object) -> bytes:
+        if not isinstance(text, str) or encoding != "latin1":
+            raise pickle.UnpicklingError("bytes in an unknown encoding")
+        return text.encode("latin1")
+
+    def __setstate__(self, state: object) -> None:
+        raise pickle.UnpicklingError("a state for bytes")
+
+
 class _Scalar(str):
     """Stands for numpy's scalar constructor; only strings (np.str_) occur in tag metadata."""
 
@@ -182,6 +201,7 @@ class _Scalar(str):
 
 
 _STAND_INS = {
+    ("_codecs", "encode"): _Encoded,
     ("numpy.core.multiarray", "_reconstruct"): _Array,
     ("numpy.core.multiarray", "scalar"): _Scalar,
     ("numpy", "ndarray"): _Array,
@@ -189,9 +209,23 @@ _STAND_INS = {
 }
 
 
+def open_regular(path: Path, buffering: int = -1) -> BinaryIO:
+    """Open a file for reading; what is no ordinary file (a pipe, a device) is refused, not waited for.
+
+    Raises:
+        OSError: it cannot be opened.
+        DataError: it is no ordinary file.
+    """
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise DataError(f"{path} is no ordinary file; make or fetch it again")
+    return file
+
+
 def _open(path: Path) -> BinaryIO:
     try:
-        return path.open("rb")
+        return open_regular(path)
     except FileNotFoundError:
         raise DataError(f"{path} is missing; see the README for how to get this corpus' split files") from None
     except OSError as error:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from config import SPECTROGRAM
-from datasets.safe_numpy import read_npy_header
+from datasets.safe_numpy import open_regular, read_npy_header
 from runtime.errors import DataError
 
 
@@ -47,7 +47,7 @@ class SpectrogramFile:
         available = max(0, min(count, self.n_frames - start))
         frames = np.full((count, SPECTROGRAM.n_mels), SPECTROGRAM.floor_db, dtype=np.float32)
         try:
-            with self.path.open("rb", buffering=0) as file:
+            with open_regular(self.path, buffering=0) as file:
                 self._check_unchanged(os.fstat(file.fileno()))
                 frames[:available] = self._read_frames(file.fileno(), start, available)
         except FileNotFoundError:
@@ -92,7 +92,7 @@ def read_header(path: Path) -> SpectrogramFile:
         DataError: not a spectrogram: another shape or type, empty, truncated or damaged.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             status = os.fstat(file.fileno())
             header = read_npy_header(file, status.st_size, path)
     except FileNotFoundError:

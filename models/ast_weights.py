@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 from torch import Tensor
@@ -16,6 +15,7 @@ from torch.nn import functional as F
 
 from models.ast import AST, GRID, PATCH, SPECIAL_TOKENS
 from models.sizes import AST_ENCODERS
+from models.tensor_files import load_tensors
 from models.weights import load_weights, network_weights
 from runtime.errors import CheckpointError
 
@@ -121,11 +121,13 @@ def _read(path: Path) -> Mapping[str, Tensor]:
             from safetensors.torch import load_file
 
             return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_tensors(path)
     except OSError:
         raise
+    except CheckpointError as error:
+        raise CheckpointError(f"cannot read the initial weights: {error}") from error
     except Exception as error:  # a damaged file surfaces as almost anything
-        reason = "not a file of plain weights" if isinstance(error, UnpicklingError) else type(error).__name__
+        reason = type(error).__name__
         raise CheckpointError(f"cannot read the initial weights {path} ({reason}); download them again") from error
     if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
         return content["model"]  # DeiT's own files

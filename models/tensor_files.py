@@ -21,6 +21,7 @@ from runtime.pickles import check_pickle
 
 _LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # files of PyTorch before 1.6
 _MAX_PICKLE = 64 * 2**20  # bytes; names and shapes of a model are some hundred kilobytes
+_MAX_VALUES = 100_000  # names, numbers and tensors; a model has hundreds
 
 
 def load_tensors(path: Path) -> dict[str, Any]:
@@ -42,6 +43,8 @@ def load_tensors(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} cannot be read ({error.strerror or error})") from error
     except Exception as error:  # a damaged file raises nearly anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if reason.startswith("Weights only load failed"):  # PyTorch goes on with how to run the file all the same
+            reason = "it holds something else than plain weights"
         raise CheckpointError(f"{path} is damaged or not a PyTorch file of weights ({reason:.120})") from error
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise CheckpointError(f"{path} holds neither a checkpoint of this project nor a state dict of weights")
@@ -88,10 +91,13 @@ def _check_archive(path: Path) -> None:
 
 def _check_sizes(content: object, file_size: int) -> None:
     """Check that the tensors are no larger than the file: a stride of 0 makes petabytes of four bytes."""
-    claimed = 0
+    claimed = seen = 0
     waiting = [content]
     while waiting:
         value = waiting.pop()
+        seen += 1
+        if seen > _MAX_VALUES:
+            raise CheckpointError(f"it holds more than {_MAX_VALUES} values, or itself")
         if isinstance(value, Tensor):
             claimed += value.numel() * value.element_size()
             if claimed > file_size:

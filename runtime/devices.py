@@ -23,23 +23,21 @@ def resolve_device(name: str) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda:0")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"unknown device '{name}'; choose auto, cpu, cuda:N or mps") from None
-    if device.type == "cpu":
+    kind, colon, digits = name.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (colon and not (digits.isascii() and digits.isdigit())):
+        raise UsageError(f"unknown device '{name}'; choose auto, cpu, cuda:N or mps")
+    if kind == "cpu":
         return torch.device("cpu")
-    if device.type == "mps":
+    if kind == "mps":
         if not torch.backends.mps.is_available():
             raise UsageError("this machine has no mps device; use --device cpu")
-        return device
-    if device.type != "cuda":
-        raise UsageError(f"unknown device '{name}'; choose auto, cpu, cuda:N or mps")
+        return torch.device("mps")
+    index = int(digits or 0)  # not torch.device(name).index, which keeps eight bits: there, 999 is -25
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if (device.index or 0) >= found:
+    if index >= found:
         have = f"has cuda:0 to cuda:{found - 1}" if found else "has no CUDA device that PyTorch can use"
         raise UsageError(f"there is no {name}: this machine {have}; use --device auto or cpu")
-    return torch.device("cuda", device.index or 0)
+    return torch.device("cuda", index)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from pickle import UnpicklingError
 MAX_OPERATIONS = 5_000_000
 MAX_OBJECTS = 20_000_000  # counted as if everything that is referred to twice were there twice
 MAX_DEPTH = 100
+MAX_STACK = 20_000  # picklers put a thousand objects into a container at a time
 
 _FETCH = frozenset(("GET", "BINGET", "LONG_BINGET"))
 _STORE = frozenset(("PUT", "BINPUT", "LONG_BINPUT"))
@@ -47,6 +48,8 @@ def check_pickle(data: bytes, allowed: frozenset[str] | None = None) -> None:
         name = opcode.name
         if allowed is not None and name not in allowed:
             raise UnpicklingError(f"the operation {name} is not allowed")
+        if len(stack) > MAX_STACK:
+            raise UnpicklingError(f"it keeps more than {MAX_STACK} objects waiting")
         if name == "MARK":
             stack.append(None)
         elif name in _FETCH:
