@@ -93,14 +93,14 @@ def load_taggers(arguments: argparse.Namespace) -> list[Tagger]:
     Raises:
         UserError: see `Tagger.load` and `models.checkpoints.load_trained`.
     """
-    from models.checkpoints import load_checkpoint, load_trained
+    from models.checkpoints import load_trained
     from runtime.devices import resolve_device, resolve_precision
-    from tagging.tagger import Tagger
+    from tagging.tagger import Tagger, read_checkpoint
 
     device = resolve_device(arguments.device)
     precision = resolve_precision(arguments.precision, device)
     tags = None if arguments.tags is None else read_tags(arguments.tags)
-    checkpoints = [load_checkpoint(path) for path in arguments.checkpoint]
+    checkpoints = [read_checkpoint(path) for path in arguments.checkpoint]
     if arguments.dataset is not None:
         checkpoints.append(load_trained(arguments.models_dir, arguments.dataset, arguments.model_name))
     normalisation = arguments.ast_normalisation

@@ -78,7 +78,7 @@ class Tagger:
         """Load a checkpoint of this project, or a bare state dict.
 
         Args:
-            path: `saved_models/{dataset}/{model_name}.pth`.
+            path: `saved_models/{dataset}/{model_name}.pth`, or a `.safetensors` file of `export.py`.
             device: auto, cpu, cuda:N or mps.
             precision: auto, float32 or bfloat16. Only float32 gives the scores to five decimals.
             batch_size: chunks that go through the model at once (None: 2 on a CPU, else 64).
@@ -91,9 +91,8 @@ class Tagger:
             UsageError: no such device, or the options contradict the checkpoint.
         """
         target = resolve_device(device)
-        checkpoint = load_checkpoint(Path(path))
         return cls.from_checkpoint(
-            checkpoint,
+            read_checkpoint(Path(path)),
             device=target,
             precision=resolve_precision(precision, target),
             batch_size=batch_size,
@@ -271,13 +270,27 @@ class _Pass:
         self.embeddings.append(embeddings)
 
 
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint, whichever of the two formats it is in; see `Tagger.load`."""
+    if path.suffix == ".safetensors":
+        from tagging.exporting import read_safetensors
+
+        return read_safetensors(path)
+    return load_checkpoint(path)
+
+
 def restore(
     checkpoint: Checkpoint,
     tags: Sequence[str] | None = None,
     musicnn_layout: str | None = None,
     normalisation: tuple[float, float] | None = None,
+    *,
+    plain: bool = False,
 ) -> tuple[TaggingModel, tuple[str, ...]]:
-    """The network of a checkpoint, whichever model it is, and its tags; see `Tagger.load`."""
+    """The network of a checkpoint, whichever model it is, and its tags; see `Tagger.load`.
+
+    `plain` is that of `models.build_model`.
+    """
     info, path = checkpoint.info, checkpoint.path
     found = recognise_weights(network_weights(checkpoint.state_dict, str(path)))
     name = found.model if info is None else info.model
@@ -293,9 +306,9 @@ def restore(
     tags = tuple(tags) if info is None else info.tags
     if info is None and len(tags) != found.n_tags:
         raise CheckpointError(f"{path} has {found.n_tags} outputs, but {len(tags)} tags are given")
-    # The plain form: what VGG-ish's other form saves is the gradient of the first layer.
-    plain = {"plain": True} if name == "vgg_ish" else {}
-    model = restore_model(checkpoint, name, len(tags), musicnn_layout=musicnn_layout, **plain)
+    # What VGG-ish's other form saves is the gradient of the first layer.
+    form = {"plain": True} if plain or name == "vgg_ish" else {}
+    model = restore_model(checkpoint, name, len(tags), musicnn_layout=musicnn_layout, **form)
     if model.needs_normalisation and (info is None or info.normalisation is None):
         if normalisation is None:
             raise CheckpointError(
