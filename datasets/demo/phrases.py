@@ -48,7 +48,9 @@ def melody(
         if ends[i]:
             at = 1200.0 * round(at / 1200)
         cents[i] = at
-    pitch = _into_range(scale.tonic * 2 ** (cents / 1200), timbre)
+    # The middle of the octave goes to the middle of the instrument, so that a course that begins
+    # high above the tonic sounds high.
+    pitch = _into_range(scale.tonic * 2 ** (cents / 1200), scale.tonic * 2**0.5, timbre)
     return Notes(onset, duration, pitch, rng.uniform(0.7, 1.0, len(onset)))
 
 
@@ -65,10 +67,13 @@ def _rhythm(cycle: Cycle, seconds: float, density: float, rng: np.random.Generat
     return onset[inside], (np.diff(starts) * cycle.pulse)[inside]
 
 
-def _into_range(pitch: np.ndarray, timbre: Timbre) -> np.ndarray:
-    """Move a melody by octaves to the middle of an instrument's range; fold what still lies outside."""
+def _into_range(pitch: np.ndarray, centre: float, timbre: Timbre) -> np.ndarray:
+    """Move a melody by octaves so that `centre` (Hz) comes to the middle of an instrument's range.
+
+    Notes that still lie outside are folded back by an octave.
+    """
     middle = np.sqrt(timbre.low * timbre.high)
-    pitch = pitch * 2.0 ** round(float(np.log2(middle / np.exp(np.mean(np.log(pitch))))))
+    pitch = pitch * 2.0 ** round(float(np.log2(middle / centre)))
     pitch = np.where(pitch < timbre.low, pitch * 2, pitch)
     return np.where(pitch > timbre.high, pitch / 2, pitch)
 
@@ -79,10 +84,11 @@ def follow(lead: Notes, timbre: Timbre, rng: np.random.Generator, delay: float =
     keep[0] = True
     onset = np.maximum(lead.onset + delay + rng.normal(0, 0.01, len(lead)), 0.0)
     order = np.argsort(onset[keep])
+    pitch = _into_range(lead.pitch, float(np.exp(np.mean(np.log(lead.pitch)))), timbre)
     return Notes(
         onset[keep][order],
         lead.duration[keep][order],
-        _into_range(lead.pitch, timbre)[keep][order],
+        pitch[keep][order],
         lead.loudness[keep][order],
     )
 

@@ -21,7 +21,7 @@ _LEADS = {  # tag -> instrument, further tags
 _VOICES = {"female": "female voice", "male": "male voice"}
 _BEATS = {"rock": ("drum kit", BEATS["rock"]), "techno": ("drum machine", BEATS["house"])}
 _TEMPO = {"slow": (0.4, 0.2), None: (0.9, 0.5), "fast": (1.8, 0.9)}  # factor, how often notes are divided
-_PEAK = {"quiet": 0.03, None: 0.3, "loud": 0.95}
+_PEAK = {"quiet": 0.08, None: 0.3, "loud": 0.95}
 
 FACTORS = {
     "lead": tuple(_LEADS),

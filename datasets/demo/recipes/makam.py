@@ -17,14 +17,13 @@ _INSTRUMENTS = {  # tag -> timbre
     "Tanbur": "tanbur",
     "Oud": "oud",
     "Classical kemençe": "kemençe",
-    "Violin": "violin",
-    "Clarinet": "clarinet",
+    "Cello": "cello",
 }
 _DRUMS = {"Bendir": "bendir", "Kudüm": "kudüm"}
 
 FACTORS = {
     "lead": ("Voice", "Ney", "Kanun", "Tanbur", "Oud", "Classical kemençe"),
-    "second": ("Violin", "Clarinet", None, None, None),
+    "second": ("Cello", None),
     "drum": ("Bendir", "Kudüm", None),
     "makam": ("Hicaz", "Rast", "Kürdilihicazkar"),
     "usul": ("Sofyan", "Düyek", "Aksak"),
@@ -47,7 +46,7 @@ def perform(choice: Choice, stage: Stage) -> np.ndarray:
     stage.play(_INSTRUMENTS[choice["lead"]], played)
     if choice["second"]:
         second = _INSTRUMENTS[choice["second"]]
-        stage.play(second, follow(lead, INSTRUMENTS[second], rng, delay=0.02), 0.8)
+        stage.play(second, follow(lead, INSTRUMENTS[second], rng, delay=0.02))
     if choice["drum"]:
         stage.drum(_DRUMS[choice["drum"]], cycle, 0.9)
     return stage.scaled(rng.uniform(0.5, 0.95))
