@@ -42,5 +42,5 @@ def read_ids(path: Path) -> tuple[str, ...]:
         raise DataError(f"{path} is not a list of ids but {array.dtype} of shape {array.shape}; fetch it again")
     try:
         return tuple(array.tolist())
-    except ValueError as error:  # code points beyond Unicode in a damaged file
+    except (ValueError, SystemError) as error:  # code points beyond Unicode in a damaged file
         raise DataError(f"{path} holds damaged text; fetch it again") from error
