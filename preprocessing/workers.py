@@ -74,6 +74,7 @@ def run_in_workers(
                 except (EOFError, OSError):
                     result = Crash(_cause_of_death(worker.process, time_limit))
                     pool.remove(worker)
+                    connection.close()
                     worker = None
                 for task in itertools.islice(remaining, 1):
                     if worker is None:

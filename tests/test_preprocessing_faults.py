@@ -36,7 +36,7 @@ def misbehave(task: str) -> str:
         ctypes.string_at(0)  # reads address 0
     if task == "abort":
         os.abort()
-    if task == "killed":
+    if task.startswith("killed"):
         os.kill(os.getpid(), signal.SIGKILL)
     if task == "hang":
         ctypes.CDLL(None).pause()  # in C, where no Python handler runs
@@ -56,6 +56,15 @@ def test_a_dead_worker_costs_only_its_own_task():
         "killed": Crash("the worker was killed (out of memory?)"),
         "hang": Crash("not done after 2 s"),
     }
+
+
+def test_many_deaths_leak_nothing():
+    tasks = [f"{kind} {number}" for number in range(40) for kind in ("killed", "task")]
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    results = dict(run_in_workers(misbehave, tasks, workers=2, time_limit=60))
+    assert [results[task] for task in tasks if task.startswith("task")] == [f"TASK {number}" for number in range(40)]
+    assert sum(isinstance(result, Crash) for result in results.values()) == 40
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 def test_workers_keep_their_noise_to_themselves(capfd):
