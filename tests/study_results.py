@@ -20,7 +20,7 @@ TAGS = {
 }
 RECORDINGS = 60
 # How much better than noise the scores of a transfer from each corpus are.
-STRENGTH = {"makam": 0.15, "hindustani": 0.05, "lyra": 0.3, "fma": 0.6}
+STRENGTH = {"makam": 0.15, "hindustani": 0.12, "lyra": 0.3, "fma": 0.6}
 
 
 def write_evaluations(

@@ -1,0 +1,81 @@
+"""How the study's figures look, and how they are written: SVG for print, PNG for everything else.
+
+Nothing is told by colour alone: models differ by marker, gains carry their sign and marks, and the
+one colour scale gets darker evenly, so that a grey print reads the same.
+"""
+
+from __future__ import annotations
+
+import textwrap
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evaluation.fonts import font_families
+from runtime.atomic_files import atomic_write, make_directory
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DPI = 150
+LONGEST_NAME = 40  # characters; longer tag names are cut
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+COLORS = ("#0b3c7d", "#c2570c", "#3d8a5f", "#7b3f98", "#8c6d1f", "#5a5a5a")
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
+_SETTINGS = {
+    "font.size": 9,
+    "text.parse_math": False,  # a tag with two $ is no formula
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "svg.hashsalt": "study",  # the same results give the same file
+}
+
+
+@contextmanager
+def figure_style(texts: Sequence[str]) -> Iterator[None]:
+    """matplotlib's own settings, whatever the user's are, with fonts for `texts` (tag names, notes)."""
+    import matplotlib as mpl
+
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_SETTINGS, **{"font.family": font_families(texts)})
+        yield
+
+
+def new_figure(width: float, height: float, title: str, notes: Sequence[str]) -> Figure:
+    """An empty figure (inches) with a title, and sentences underneath that belong to it."""
+    from matplotlib.figure import Figure
+
+    lines = [line for note in notes for line in textwrap.wrap(note, int(width * 14))]
+    figure = Figure(figsize=(width, height + 0.17 * len(lines)), layout="constrained")
+    figure.suptitle(title, fontsize=11.5)
+    if lines:
+        figure.supxlabel("\n".join(lines), fontsize=8, x=0.01, ha="left")
+    return figure
+
+
+def save_figure(figure: Figure, directory: Path, name: str) -> list[Path]:
+    """Write `name.svg` and `name.png`; returns their paths.
+
+    Raises:
+        DataError: the directory cannot be created.
+    """
+    make_directory(directory)
+    written = []
+    for suffix, options in (("svg", {"metadata": {"Date": None}}), ("png", {"dpi": DPI, "metadata": {"Software": ""}})):
+        path = directory / f"{name}.{suffix}"
+        with warnings.catch_warnings(), atomic_write(path) as file:
+            # What fonts lack, font_families has said in one line.
+            warnings.filterwarnings("ignore", "Glyph .* missing|Matplotlib currently does not support .* natively")
+            figure.savefig(file, format=suffix, **options)
+        written.append(path)
+    return written
+
+
+def shortened(tag: str) -> str:
+    """A tag name on one line of at most `LONGEST_NAME` characters."""
+    tag = " ".join(tag.split())
+    return tag if len(tag) <= LONGEST_NAME else f"{tag[: LONGEST_NAME - 1]}…"
