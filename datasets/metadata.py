@@ -6,7 +6,10 @@ most frequent tags of the training list.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+
+import numpy as np
 
 from datasets.corpus import SPLIT_NAMES, LabelFiles, label_matrix, most_frequent_tags
 from datasets.safe_numpy import load_array, load_metadata
@@ -40,7 +43,8 @@ def read_ids(path: Path) -> tuple[str, ...]:
     array = load_array(path)
     if array.ndim != 1 or array.dtype.kind != "U":
         raise DataError(f"{path} is not a list of ids but {array.dtype} of shape {array.shape}; fetch it again")
-    try:
-        return tuple(array.tolist())
-    except (ValueError, SystemError) as error:  # code points beyond Unicode in a damaged file
-        raise DataError(f"{path} holds damaged text; fetch it again") from error
+    # NumPy makes strings of whatever it finds, and Python fails on code points beyond Unicode later.
+    code_point = np.dtype(np.uint32).newbyteorder(array.dtype.byteorder)
+    if array.nbytes and array.view(code_point).max() > sys.maxunicode:
+        raise DataError(f"{path} holds damaged text; fetch it again")
+    return tuple(array.tolist())

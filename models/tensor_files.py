@@ -8,6 +8,7 @@ taken from a mapping of the file, which has an end.
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,9 @@ def load_tensors(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"there is no file {path}")
     try:
         _check_archive(path)
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch's wonder at damaged or foreign pickles
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         _check_sizes(content, path.stat().st_size)
         content = _in_memory(content)
     except OSError as error:
