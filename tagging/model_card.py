@@ -25,7 +25,7 @@ STUDY = (
 )
 LIMITS = (  # of every model
     "Only the tags above are known, the most frequent of the corpus; what else a recording has is not told.",
-    "The tags are metadata of releases, or annotators' choices; one that is absent may just not have been written down.",
+    "The tags are metadata or annotators' choices; one that is absent may just not have been written down.",
     "Scores are not calibrated probabilities, and rare tags score low even where they are right: compare recordings.",
     "The corpus' audio and annotations have terms of their own, which may bear on the use of the weights.",
 )
