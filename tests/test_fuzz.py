@@ -7,6 +7,7 @@ repeats one by hand and prints what became of the files.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -121,12 +122,16 @@ def read_corpus(path: Path) -> object:
     return corpus.tags
 
 
+def digest(tensor) -> str:
+    return hashlib.sha256(tensor.numpy().tobytes()).hexdigest()
+
+
 def read_checkpoint(path: Path) -> object:
     from models.checkpoints import load_checkpoint, restore_model
 
     checkpoint = load_checkpoint(path)
     restore_model(checkpoint, "musicnn", 3)
-    return sorted(checkpoint.state_dict)
+    return [(name, digest(tensor)) for name, tensor in checkpoint.state_dict.items()], checkpoint.info
 
 
 def read_state(path: Path) -> object:
@@ -134,7 +139,7 @@ def read_state(path: Path) -> object:
 
     state = load_state(path)
     check_identity(state.identity, {"seed": 0}, path)
-    return state.epoch
+    return state.epoch, state.history, [(name, digest(tensor)) for name, tensor in state.model.items()]
 
 
 def read_evaluation(path: Path) -> object:
@@ -255,6 +260,7 @@ KINDS: dict[str, tuple[Callable[[Path], Path], Callable[[Path], object], tuple]]
     "state": (make_state, read_state, (mutate_archive, mutate_archive, mutate_archive)),
     "evaluation": (make_evaluation, read_evaluation, (mutate_digits,)),
 }
+CHECKSUMMED = ("checkpoint", "state")  # an accident must not change what is read; an attacker may
 
 
 def fuzz(kind: str, seed: int, count: int, seconds: float) -> dict[str, object]:
@@ -267,7 +273,7 @@ def fuzz(kind: str, seed: int, count: int, seconds: float) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         path = make(Path(folder))
         original = path.read_bytes()
-        assert read(path) is not None
+        expected = read(path)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         limit = _address_space() + MEMORY
         limits = resource.getrlimit(resource.RLIMIT_AS)
@@ -275,12 +281,14 @@ def fuzz(kind: str, seed: int, count: int, seconds: float) -> dict[str, object]:
         end = time.monotonic() + seconds
         for number in range(count):
             generator = random.Random(f"{kind} {seed} {number}")
-            content = generator.choice((mutate, *others))(original, generator)
-            path.write_bytes(content)
+            change = generator.choice((mutate, *others))
+            path.write_bytes(change(original, generator))
             started = time.monotonic()
             try:
-                read(path)
+                found = read(path)
                 read_right += 1
+                if change is mutate and kind in CHECKSUMMED:
+                    assert found == expected, f"{number}: read, but not as it was written"
             except UserError as error:
                 line = str(error)
                 assert "\n" not in line and len(line) < 1000, f"{number}: {line!r}"
