@@ -86,7 +86,7 @@ def _latex(text: str) -> str:
 
 
 def to_html(table: Table) -> str:
-    """A `<table>`; words in the columns at the left are `<th scope="row">`."""
+    """A `<table>` without its caption; words in the columns at the left are `<th scope="row">`."""
 
     def cell(of: Cell, column: int) -> str:
         value = html.escape(of.value)
@@ -94,9 +94,10 @@ def to_html(table: Table) -> str:
         rest = f" <small>{html.escape(of.rest)}</small>" if of.rest else ""
         return f'<th scope="row">{value}{rest}</th>' if column < table.text_columns else f"<td>{value}{rest}</td>"
 
-    head = "".join(f'<th scope="col">{html.escape(text)}</th>' for text in table.header)
+    def head(text: str, column: int) -> str:
+        words = ' class="words"' if column < table.text_columns else ""
+        return f'<th scope="col"{words}>{html.escape(text)}</th>'
+
+    header = "".join(head(text, i) for i, text in enumerate(table.header))
     body = "\n".join(f"<tr>{''.join(cell(of, i) for i, of in enumerate(row))}</tr>" for row in table.rows)
-    return (
-        f"<table>\n<caption>{html.escape(table.caption)}</caption>\n<thead><tr>{head}</tr></thead>\n"
-        f"<tbody>\n{body}\n</tbody>\n</table>\n"
-    )
+    return f"<table>\n<thead><tr>{header}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n"

@@ -1,0 +1,248 @@
+"""The whole study: spectrograms → trainings → transfers → evaluations → statistics, tables, figures, report.
+
+    snakemake -n                                        what is left to do
+    snakemake -c2                                       everything
+    snakemake -c2 makam                                 one corpus as target; or one model: snakemake -c2 ast
+    snakemake -c2 evaluation/makam/ast_from_fma.json    one run, and what it needs
+
+`study.yaml` says which corpora, models and seeds. See study/README.md.
+"""
+
+import fcntl
+import shlex
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+sys.path.insert(0, workflow.basedir)
+from config import DATASETS, MODELS, RunName  # noqa: E402
+from datasets.demo.corpus import MARKER  # noqa: E402
+from runtime.errors import UserError  # noqa: E402
+from study.job import cards  # noqa: E402
+from study.results import run_names, seed_dir  # noqa: E402
+from study.settings import study_settings  # noqa: E402
+
+if not workflow.configfiles:
+    configfile: f"{workflow.basedir}/study.yaml"
+
+try:
+    STUDY = study_settings(config)
+except UserError as error:
+    raise WorkflowError(str(error))
+
+ROOT = shlex.quote(str(workflow.basedir))
+PYTHON = f"PYTHONPATH={ROOT} OMP_NUM_THREADS={STUDY.threads} {shlex.quote(sys.executable)}"
+CORPORA, MODEL_NAMES = list(STUDY.corpora), list(STUDY.models)
+MODELS_DIR, EVALUATION_DIR, RESULTS = (str(d) for d in (STUDY.models_dir, STUDY.evaluation_dir, STUDY.results_dir))
+CARDS = [] if STUDY.device == "cpu" else cards()
+GPUS = STUDY.gpus_per_run if STUDY.gpus_per_run is not None else min(1, len(CARDS))
+if CARDS and "gpu" not in workflow.global_resources and workflow.is_main_process:
+    workflow.register_resource("gpu", len(CARDS))
+REPORT = (
+    f"--evaluation_dir {shlex.quote(EVALUATION_DIR)} --models_dir {shlex.quote(MODELS_DIR)} "
+    f"--results_dir {shlex.quote(RESULTS)} --datasets {' '.join(CORPORA)} --models {' '.join(MODEL_NAMES)} "
+    f"--seeds {' '.join(map(str, STUDY.seeds))}{' --synthetic' if STUDY.synthetic else ''}"
+)
+RUNNING = f"--device {STUDY.device} --num_workers {STUDY.num_workers}{' --skip_missing' if STUDY.skip_missing else ''}"
+
+# Two Snakemakes at once would train everything twice. Unlike Snakemake's own, this lock ends with its process.
+if workflow.is_main_process and not workflow.dryrun:
+    Path(RESULTS).mkdir(parents=True, exist_ok=True)
+    LOCK = open(Path(RESULTS) / ".workflow.lock", "a")
+    try:
+        fcntl.flock(LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise WorkflowError(f"another snakemake is at work in {RESULTS}; wait for it or stop it")
+
+
+wildcard_constraints:
+    seed=r"(seed_[1-9]\d*/)?",
+    dataset="|".join(CORPORA),
+    run=rf"({'|'.join(MODEL_NAMES)})(_from_({'|'.join(CORPORA)})(_f)?)?",
+
+
+def seed_part(seed):
+    """The directory of a seed as it stands in a path: empty for seed 0."""
+    return "" if seed == 0 else f"{seed_dir(Path(), seed)}/"
+
+
+def seed_number(wildcards):
+    return wildcards.seed.rstrip("/").removeprefix("seed_") or "0"
+
+
+def lock_of(wildcards):
+    return shlex.quote(f"{RESULTS}/locks/seed_{seed_number(wildcards)}.{wildcards.dataset}.{wildcards.run}")
+
+
+def evaluations(datasets=CORPORA, models=MODEL_NAMES):
+    return [
+        f"{EVALUATION_DIR}/{seed_part(seed)}{dataset}/{run}.json"
+        for dataset in datasets
+        for run in run_names(dataset, CORPORA, models)
+        for seed in STUDY.seeds
+    ]
+
+
+def source_checkpoint(wildcards):
+    """What a transfer starts from: the model trained on the source, of the same seed."""
+    model, _, source = wildcards.run.removesuffix("_f").partition("_from_")
+    if source == wildcards.dataset:
+        raise WorkflowError(f"{wildcards.run} starts from {source} itself; the source must be another corpus")
+    return [f"{MODELS_DIR}/{wildcards.seed}{source}/{model}.pth"] if source else []
+
+
+def spectrograms_of(wildcards):
+    """A corpus that has audio, or will have it, needs its mel-spectrograms made."""
+    data_dir = STUDY.corpora[wildcards.dataset]
+    has_audio = DATASETS[wildcards.dataset].has_audio and (STUDY.demo is not None or (data_dir / "audios").is_dir())
+    return [f"{RESULTS}/spectrograms/{wildcards.dataset}.done"] if has_audio else demo_corpus_of(wildcards)
+
+
+def demo_corpus_of(wildcards):
+    return [str(STUDY.corpora[wildcards.dataset] / MARKER)] if STUDY.demo is not None else []
+
+
+localrules:
+    all,
+
+
+rule all:
+    input:
+        f"{RESULTS}/report.html",
+
+
+for _dataset in CORPORA:
+
+    rule:
+        name: _dataset
+        localrule: True
+        input:
+            evaluations([_dataset]),
+
+
+for _model in MODEL_NAMES:
+
+    rule:
+        name: _model
+        localrule: True
+        input:
+            evaluations(models=[_model]),
+
+
+if STUDY.demo is not None:
+    for _dataset, _directory in STUDY.corpora.items():
+
+        rule:
+            name: f"demo_corpus_{_dataset}"
+            output:
+                update(str(_directory / MARKER)),
+            params:
+                command=shlex.join(
+                    ["--dataset", _dataset, "--out", str(_directory)]
+                    + [text for key, value in STUDY.demo.items() for text in (f"--{key}", str(value))]
+                ),
+            shell:
+                "{PYTHON} -m datasets.demo {params.command}"
+
+
+rule spectrograms:
+    """Mel-spectrograms of a corpus; what is there is left alone. Files that fail are listed in failed.tsv."""
+    input:
+        demo_corpus_of,
+    output:
+        touch(f"{RESULTS}/spectrograms/{{dataset}}.done"),
+    params:
+        data_dir=lambda wildcards: shlex.quote(str(STUDY.corpora[wildcards.dataset])),
+        # With skip_missing, recordings whose audio cannot be decoded are left out: exit code 3.
+        accept="|| test $? -eq 3" if STUDY.skip_missing else "",
+    threads: workflow.cores or 1
+    shell:
+        "{PYTHON} {ROOT}/preprocessing/create_mel_spectrograms.py --dataset {wildcards.dataset} --data_dir {params.data_dir} "
+        "--workers {threads} {params.accept}"
+
+
+rule train:
+    """One training. `train.py` resumes one that was cut and leaves a finished one alone, so nothing is deleted first."""
+    input:
+        spectrograms=lambda wildcards: ancient(spectrograms_of(wildcards)),
+        source=source_checkpoint,
+    output:
+        update(f"{MODELS_DIR}/{{seed}}{{dataset}}/{{run}}.pth"),
+    params:
+        data_dir=lambda wildcards: shlex.quote(str(STUDY.corpora[wildcards.dataset])),
+        models_dir=lambda wildcards: shlex.quote(f"{MODELS_DIR}/{wildcards.seed}".rstrip("/")),
+        options=lambda wildcards: STUDY.training_options(wildcards.run.partition("_from_")[0]),
+        seed=seed_number,
+        lock=lock_of,
+    threads: STUDY.threads
+    resources:
+        gpu=GPUS,
+    shell:
+        "{PYTHON} -m study.job --lock {params.lock} --gpus {GPUS} train.py --dataset {wildcards.dataset} "
+        "--model_name {wildcards.run} --data_dir {params.data_dir} --models_dir {params.models_dir} "
+        "--seed {params.seed} {params.options} {RUNNING}"
+
+
+rule evaluate:
+    input:
+        checkpoint=f"{MODELS_DIR}/{{seed}}{{dataset}}/{{run}}.pth",
+    output:
+        f"{EVALUATION_DIR}/{{seed}}{{dataset}}/{{run}}.json",
+        f"{EVALUATION_DIR}/{{seed}}{{dataset}}/{{run}}.csv",
+        f"{EVALUATION_DIR}/{{seed}}{{dataset}}/{{run}}.txt",
+    params:
+        data_dir=lambda wildcards: shlex.quote(str(STUDY.corpora[wildcards.dataset])),
+        models_dir=lambda wildcards: shlex.quote(f"{MODELS_DIR}/{wildcards.seed}".rstrip("/")),
+        evaluation_dir=lambda wildcards: shlex.quote(f"{EVALUATION_DIR}/{wildcards.seed}".rstrip("/")),
+        lock=lock_of,
+    threads: STUDY.threads
+    resources:
+        gpu=GPUS,
+    shell:
+        "{PYTHON} -m study.job --lock {params.lock} --gpus {GPUS} evaluate.py --dataset {wildcards.dataset} "
+        "--model_name {wildcards.run} --data_dir {params.data_dir} --models_dir {params.models_dir} "
+        "--evaluation_dir {params.evaluation_dir} --precision {STUDY.precision} {RUNNING}"
+
+
+rule statistics:
+    """Bootstrap intervals and paired comparisons of all runs on a target."""
+    input:
+        lambda wildcards: evaluations([wildcards.dataset]),
+    output:
+        f"{RESULTS}/statistics/{{dataset}}.json",
+    params:
+        resamples=STUDY.resamples,
+    threads: 2
+    shell:
+        "{PYTHON} -m study.comparisons --dataset {wildcards.dataset} --resamples {params.resamples} "
+        "--threads {threads} {REPORT}"
+
+
+rule tables:
+    input:
+        expand(f"{RESULTS}/statistics/{{dataset}}.json", dataset=CORPORA),
+    output:
+        expand(f"{RESULTS}/{{table}}.{{suffix}}", table=["single_domain", "transfer"], suffix=["csv", "md", "tex"]),
+    shell:
+        "{PYTHON} -m study.tables {REPORT}"
+
+
+rule figures:
+    input:
+        expand(f"{RESULTS}/statistics/{{dataset}}.json", dataset=CORPORA),
+    output:
+        directory(f"{RESULTS}/figures"),
+    shell:
+        "{PYTHON} -m study.figures {REPORT}"
+
+
+rule report:
+    input:
+        rules.tables.output,
+        rules.figures.output,
+        expand(f"{RESULTS}/statistics/{{dataset}}.json", dataset=CORPORA),
+    output:
+        f"{RESULTS}/report.html",
+    shell:
+        "{PYTHON} -m study.report {REPORT}"
