@@ -230,6 +230,30 @@ def analyse(
     return [one.finish() for one in passes]
 
 
+class _Rows:
+    """Rows of an array that grows.
+
+    Not a list of small arrays: kept among the network's large ones, which come and go, they would
+    break the memory into pieces and let the process grow by hundreds of megabytes.
+    """
+
+    def __init__(self, width: int) -> None:
+        self._values = np.empty((1024, width), np.float32)
+        self._count = 0
+
+    def extend(self, rows: np.ndarray) -> None:
+        end = self._count + len(rows)
+        if end > len(self._values):
+            larger = np.empty((2 * end, self._values.shape[1]), np.float32)
+            larger[: self._count] = self._values[: self._count]
+            self._values = larger
+        self._values[self._count : end] = rows
+        self._count = end
+
+    def all(self) -> np.ndarray:
+        return self._values[: self._count].copy()
+
+
 class _Pass:
     """One recording on its way through one model."""
 
@@ -237,8 +261,8 @@ class _Pass:
         frames = tagger.model.input_frames
         self.tagger = tagger
         self.chunker = Chunker(frames, hop_frames(frames, overlap), tagger.batch_size, most_frames)
-        self.logits: list[np.ndarray] = []
-        self.embeddings: list[np.ndarray] = []
+        self.logits = _Rows(len(tagger.tags))
+        self.embeddings = _Rows(tagger.model.embedding_size)
 
     def feed(self, block: np.ndarray) -> None:
         if not self.chunker.is_full:
@@ -248,7 +272,7 @@ class _Pass:
     def finish(self) -> Analysis:
         for batch in self.chunker.finish():
             self._run(batch)
-        logits = np.concatenate(self.logits)
+        logits = self.logits.all()
         rate = SPECTROGRAM.frames_per_second
         hop = self.chunker.hop / rate
         return Analysis(
@@ -257,7 +281,7 @@ class _Pass:
             tags=self.tagger.tags,
             scores=pool_chunks(self.tagger.model.pooling, np.zeros(len(logits), np.int64), logits)[0],
             chunk_scores=sigmoid(logits),
-            embeddings=np.concatenate(self.embeddings),
+            embeddings=self.embeddings.all(),
             starts=np.arange(len(logits)) * hop,
             chunk_seconds=self.chunker.chunk_frames / rate,
             hop_seconds=hop,
@@ -266,8 +290,8 @@ class _Pass:
 
     def _run(self, batch: np.ndarray) -> None:
         logits, embeddings = self.tagger.run(batch)
-        self.logits.append(logits)
-        self.embeddings.append(embeddings)
+        self.logits.extend(logits)
+        self.embeddings.extend(embeddings)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
