@@ -138,12 +138,13 @@ if STUDY.demo is not None:
             output:
                 update(str(_directory / MARKER)),
             params:
+                lock=shlex.quote(f"{RESULTS}/locks/{_dataset}"),
                 command=shlex.join(
                     ["--dataset", _dataset, "--out", str(_directory)]
                     + [text for key, value in STUDY.demo.items() for text in (f"--{key}", str(value))]
                 ),
             shell:
-                "{PYTHON} -m datasets.demo {params.command}"
+                "{PYTHON} -m study.job --lock {params.lock} -- -m datasets.demo {params.command}"
 
 
 rule spectrograms:
@@ -154,18 +155,19 @@ rule spectrograms:
         touch(f"{RESULTS}/spectrograms/{{dataset}}.done"),
     params:
         data_dir=lambda wildcards: shlex.quote(str(STUDY.corpora[wildcards.dataset])),
+        lock=lambda wildcards: shlex.quote(f"{RESULTS}/locks/{wildcards.dataset}"),
         # With skip_missing, recordings whose audio cannot be decoded are left out: exit code 3.
         accept="|| test $? -eq 3" if STUDY.skip_missing else "",
     threads: workflow.cores or 1
     shell:
-        "{PYTHON} {ROOT}/preprocessing/create_mel_spectrograms.py --dataset {wildcards.dataset} --data_dir {params.data_dir} "
-        "--workers {threads} {params.accept}"
+        "{PYTHON} -m study.job --lock {params.lock} -- {ROOT}/preprocessing/create_mel_spectrograms.py "
+        "--dataset {wildcards.dataset} --data_dir {params.data_dir} --workers {threads} {params.accept}"
 
 
 rule train:
     """One training. `train.py` resumes one that was cut and leaves a finished one alone, so nothing is deleted first."""
     input:
-        spectrograms=lambda wildcards: ancient(spectrograms_of(wildcards)),
+        spectrograms=spectrograms_of,
         source=source_checkpoint,
     output:
         update(f"{MODELS_DIR}/{{seed}}{{dataset}}/{{run}}.pth"),
@@ -179,7 +181,7 @@ rule train:
     resources:
         gpu=GPUS,
     shell:
-        "{PYTHON} -m study.job --lock {params.lock} --gpus {GPUS} train.py --dataset {wildcards.dataset} "
+        "{PYTHON} -m study.job --lock {params.lock} --gpus {GPUS} -- {ROOT}/train.py --dataset {wildcards.dataset} "
         "--model_name {wildcards.run} --data_dir {params.data_dir} --models_dir {params.models_dir} "
         "--seed {params.seed} {params.options} {RUNNING}"
 
@@ -200,7 +202,7 @@ rule evaluate:
     resources:
         gpu=GPUS,
     shell:
-        "{PYTHON} -m study.job --lock {params.lock} --gpus {GPUS} evaluate.py --dataset {wildcards.dataset} "
+        "{PYTHON} -m study.job --lock {params.lock} --gpus {GPUS} -- {ROOT}/evaluate.py --dataset {wildcards.dataset} "
         "--model_name {wildcards.run} --data_dir {params.data_dir} --models_dir {params.models_dir} "
         "--evaluation_dir {params.evaluation_dir} --precision {STUDY.precision} {RUNNING}"
 

@@ -1,6 +1,6 @@
 """Run one of the project's scripts as a job of the workflow: never twice at once, and on a card of its own.
 
-    python -m study.job --lock results/locks/makam.ast --gpus 1 train.py --dataset makam --model_name ast
+    python -m study.job --lock results/locks/makam.ast --gpus 1 -- train.py --dataset makam --model_name ast
 
 If Snakemake was killed, the trainings it had begun go on without it; started again, it would begin
 them a second time. A job therefore waits until nobody holds its lock. It then takes free cards, one
@@ -21,7 +21,6 @@ import tempfile
 import time
 from pathlib import Path
 
-from config import ROOT
 from runtime.atomic_files import make_directory
 from runtime.errors import UsageError, run_script
 
@@ -84,8 +83,7 @@ def main() -> None:
     parser.add_argument("--debug", action="store_true", help="show the traceback of errors")
     parser.add_argument("--lock", type=Path, required=True, help="one job at a time holds this file")
     parser.add_argument("--gpus", type=int, default=0, help="cards to take (default: 0)")
-    parser.add_argument("script", help="train.py, evaluate.py …, seen from the repository")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER)
+    parser.add_argument("command", nargs="+", help="after --, what python is given: a script or -m and a module, …")
     arguments = parser.parse_args()
 
     make_directory(arguments.lock.parent)
@@ -95,9 +93,8 @@ def main() -> None:
     if arguments.gpus and "SLURM_JOB_ID" not in os.environ:
         taken = take_cards(arguments.gpus, cards(), Path(tempfile.gettempdir()))
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(taken)
-    command = [sys.executable, str(ROOT / arguments.script), *arguments.arguments]
     sys.stdout.flush()
-    os.execv(command[0], command)
+    os.execv(sys.executable, [sys.executable, *arguments.command])
 
 
 if __name__ == "__main__":
