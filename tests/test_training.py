@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -171,6 +173,22 @@ def stop_and_go_on(root: Path, monkeypatch: pytest.MonkeyPatch, model_name: str,
 @pytest.mark.parametrize("steps", [1, 4, 5, 6])  # 4 steps an epoch: in the first, at its end, in the second
 def test_a_stopped_training_goes_on_bit_for_bit(root, monkeypatch, steps):
     stop_and_go_on(root, monkeypatch, "musicnn", steps)
+
+
+@pytest.mark.usefixtures("small_network")
+def test_a_training_stopped_while_validating_goes_on_bit_for_bit(root, monkeypatch):
+    whole = weights(train(settings(root, "makam", "musicnn", models_dir=root / "whole")))
+    real = loop.validation_batches
+
+    def stopping(*arguments, **keywords):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return real(*arguments, **keywords)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "validation_batches", stopping)
+        with pytest.raises(Stopped, match="SIGTERM: stopped in epoch 1"):
+            train(settings(root, "makam", "musicnn"))
+    assert same(whole, weights(train(settings(root, "makam", "musicnn"))))
 
 
 def test_a_stopped_training_of_ast_goes_on_bit_for_bit(tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ from evaluation.scoring import pool_chunks
 from models import TaggingModel
 from runtime.atomic_files import make_directory, remove_stale_parts
 from runtime.devices import Precision
-from runtime.errors import Stopped, TrainingError
+from runtime.errors import Stopped, TrainingError, out_of_memory
 from runtime.signals import StopRequest
 from training.history import TensorBoard, epoch_line, write_csv
 from training.job import Job, open_sources, prepare, write_result
@@ -78,7 +78,10 @@ def _run(job: Job) -> None:
                     optimizer = schedule.optimizer(phase, job.trainable())
                 state.phase = phase
             _train_epoch(job, optimizer, train_source, train_labels, stop)
-            row = _validate(job, valid_source)
+            row = _validate(job, valid_source, stop)
+            if row is None:
+                _save(job, optimizer)
+                raise _stopped(job, stop)
             if row["best"]:
                 state.best_epoch = state.epoch
                 state.best = {name: tensor.cpu().clone() for name, tensor in job.model.state_dict().items()}
@@ -119,7 +122,7 @@ def _train_epoch(job: Job, optimizer: Optimizer, source: CropSource, labels: Ten
                 state.loss_sum, state.seconds = loss_sum.item(), before + now - started
                 _check_loss(job)
                 progress.set_postfix(loss=f"{state.loss_sum / (state.batch * run.batch_size):.4f}")
-            if saving and state.batch < len(batches):
+            if saving:
                 _save(job, optimizer)
                 saved = now
                 if stop.requested:
@@ -148,8 +151,11 @@ def training_step(
     return loss.detach()
 
 
-def _validate(job: Job, source: CropSource) -> dict[str, Any]:
-    """The epoch's row of the history: losses and metrics on the same chunks in every epoch."""
+def _validate(job: Job, source: CropSource, stop: StopRequest) -> dict[str, Any] | None:
+    """The epoch's row of the history: losses and metrics on the same chunks in every epoch.
+
+    None if a signal asks to stop: the validation is then done when the training goes on.
+    """
     state, run, model = job.state, job.run, job.model
     model.eval()
     batches = validation_batches(
@@ -159,6 +165,8 @@ def _validate(job: Job, source: CropSource) -> dict[str, Any]:
     owners, outputs, losses = [], [], []
     with torch.inference_mode():
         for batch, crops in source.load(batches):
+            if stop.requested:
+                return None
             with job.precision.autocast():
                 logits = model(crops).float()
             targets = labels[torch.from_numpy(batch.recordings).to(job.device)]
@@ -224,9 +232,8 @@ def _memory_errors(run: RunConfig) -> Iterator[None]:
     """Running out of memory, in one line that proposes a batch size."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        allocation_failed = isinstance(error, (torch.OutOfMemoryError, MemoryError))
-        if not allocation_failed and "can't allocate memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
             raise
         proposal = max(1, run.batch_size // 2)
         raise TrainingError(
