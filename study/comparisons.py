@@ -26,7 +26,7 @@ from runtime.atomic_files import atomic_write, make_directory
 from runtime.errors import DataError, run_script
 from study.arguments import add_study_arguments, study_from
 from study.results import METRICS, Result, Study
-from study.statistics import Interval, compare, draw_resamples, holm, percentile_interval, resampled_areas
+from study.statistics import Interval, basic_interval, compare, draw_resamples, holm, resampled_areas
 
 FORMAT = 1
 ALPHA = 0.05
@@ -95,7 +95,7 @@ def target_statistics(study: Study, dataset: str, resamples: int = RESAMPLES, th
         samples[name] = {metric: np.mean([getattr(areas, metric) for areas in per_seed], axis=0) for metric in METRICS}
     defined = [result for result in results if not math.isnan(result.mean("roc_auc"))]
     intervals = {
-        (str(result.run), metric): percentile_interval(samples[str(result.run)][metric])
+        (str(result.run), metric): _area_interval(result.mean(metric), samples[str(result.run)][metric])
         for result in defined
         for metric in METRICS
     }
@@ -106,6 +106,12 @@ def target_statistics(study: Study, dataset: str, resamples: int = RESAMPLES, th
     return TargetStatistics(
         dataset, len(labels), resamples, _hashes(results), intervals, tuple(over_scratch), tuple(between_sources)
     )
+
+
+def _area_interval(observed: float, samples: np.ndarray) -> Interval:
+    """The basic interval within the bounds of an area."""
+    interval = basic_interval(observed, samples)
+    return Interval(max(0.0, interval.low), min(1.0, interval.high))
 
 
 def _hashes(results: Sequence[Result]) -> dict[str, list[str]]:

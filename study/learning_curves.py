@@ -101,7 +101,8 @@ def _draw(
         curve = curves.get((dataset, str(RunName(model, source, final)))) if source != dataset else None
         if curve:
             style = {"color": COLORS[number % len(COLORS)], "linestyle": DASHES[number % len(DASHES)]}
+            style["marker"] = "." if len(curve) < 10 else None  # a single epoch is no line
             axes.plot(*zip(*curve, strict=True), linewidth=1.3, label=f"from {DATASETS[source].title}", **style)
     scratch = curves.get((dataset, model))
     if scratch:
-        axes.plot(*zip(*scratch, strict=True), color="black", linewidth=2.2, label="from scratch")
+        axes.plot(*zip(*scratch, strict=True), color="black", marker=".", linewidth=2.2, label="from scratch")

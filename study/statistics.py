@@ -1,8 +1,11 @@
 """Are differences real? Bootstrap over test recordings, paired comparisons, Holm's correction.
 
 **Intervals.** A resample draws as many recordings as the test set has, with replacement, and the
-macro averages are computed on it. The 2.5 % and 97.5 % quantiles over resamples are the limits of
-the 95 % percentile interval (Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 13).
+macro averages are computed on it (Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter
+13). With q the 2.5 % and 97.5 % quantiles over resamples and θ the figure on the test set itself, the
+limits are 2θ − q (the basic interval: Davison & Hinkley 1997, Bootstrap Methods and their Application,
+section 5.2). The quantiles themselves would not do for PR-AUC: a recording drawn twice is a hit right
+behind itself, which lifts the average precision of nearly every resample, and the interval with it.
 
 **Paired comparisons.** Two runs on the same test set are computed on the same resamples, so that
 what makes a recording hard for both cancels out (Koehn 2004, Statistical Significance Tests for
@@ -133,11 +136,17 @@ class Interval:
     high: float
 
 
-def percentile_interval(samples: np.ndarray, confidence: float = CONFIDENCE) -> Interval:
-    """The percentile interval of a figure, from its values on the resamples (NaN ones are left out)."""
+def basic_interval(observed: float, samples: np.ndarray, confidence: float = CONFIDENCE) -> Interval:
+    """The basic bootstrap interval of a figure.
+
+    Args:
+        observed: the figure on the test set itself.
+        samples: its values on the resamples; NaN ones are left out.
+        confidence: between 0 and 1.
+    """
     tail = (1 - confidence) / 2
     low, high = np.nanquantile(samples, [tail, 1 - tail])
-    return Interval(float(low), float(high))
+    return Interval(float(2 * observed - high), float(2 * observed - low))
 
 
 @dataclass(frozen=True)
@@ -161,7 +170,7 @@ def compare(difference: float, first: np.ndarray, second: np.ndarray) -> Compari
     differences = differences[~np.isnan(differences)]
     # Not smaller by rounding: two runs with the same scores differ by exactly 0 and must get p = 1.
     as_far = np.count_nonzero(np.abs(differences - difference) >= abs(difference) * (1 - 1e-12))
-    return Comparison(difference, percentile_interval(differences), (1 + as_far) / (1 + len(differences)))
+    return Comparison(difference, basic_interval(difference, differences), (1 + as_far) / (1 + len(differences)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -5,11 +5,12 @@ import time
 
 import numpy as np
 import pytest
+from scipy import integrate
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from evaluation.metrics import macro_auc
-from study.statistics import compare, draw_resamples, holm, percentile_interval, resampled_areas
+from study.statistics import basic_interval, compare, draw_resamples, holm, resampled_areas
 
 
 def tagged(recordings: int, tags: int, seed: int, *, rate: float = 0.2, steps: int | None = None):
@@ -63,7 +64,7 @@ def test_a_resample_without_any_tag_to_score_is_not_a_number_and_stays_out_of_th
     areas = resampled_areas(labels, np.array([[0.9], [0.1]], dtype=np.float32), counts)
     assert areas.roc_auc[0] == 1 and np.isnan(areas.roc_auc[1:]).all()
     assert areas.pr_auc[0] == 1 and np.isnan(areas.pr_auc[1:]).all()
-    assert percentile_interval(areas.roc_auc).low == 1
+    assert basic_interval(1.0, areas.roc_auc).low == 1
 
 
 def test_resamples_have_the_size_of_the_set_and_are_those_of_the_seed():
@@ -84,9 +85,31 @@ def test_intervals_cover_the_true_area_about_95_times_in_100():
         labels = (np.arange(200) < 80).astype(np.uint8)[:, None]
         scores = generator.normal(labels, 1.0)
         areas = resampled_areas(labels, scores, draw_resamples(200, 300, seed=trial))
-        interval = percentile_interval(areas.roc_auc)
+        interval = basic_interval(roc_auc_score(labels, scores), areas.roc_auc)
         covered += interval.low <= truth <= interval.high
     assert 180 <= covered <= 199  # 190 expected; binomial, three standard deviations
+
+
+def test_intervals_of_pr_auc_are_not_carried_upwards_by_recordings_drawn_twice():
+    """The quantiles alone hold the truth 59 times in 100 here, all the rest of the time lying above it."""
+    threshold = np.linspace(-6, 8, 20_001)
+    recall, false_alarms = norm.sf(threshold - 1), norm.sf(threshold)
+    precision = 0.1 * recall / (0.1 * recall + 0.9 * false_alarms)
+    truth = integrate.trapezoid(precision[::-1], recall[::-1])
+    generator = np.random.default_rng(1)
+    covered = 0
+    for trial in range(60):
+        labels = (generator.random((200, 8)) < 0.1).astype(np.uint8)
+        scores = norm.cdf(generator.normal(labels, 1.0))
+        samples = resampled_areas(labels, scores, draw_resamples(200, 200, seed=trial)).pr_auc
+        interval = basic_interval(macro_auc(labels, scores).pr_auc, samples)
+        covered += interval.low <= truth <= interval.high
+    assert 48 <= covered <= 60
+
+
+def test_interval_is_mirrored_at_the_figure():
+    interval = basic_interval(0.5, np.linspace(0.5, 0.9, 401))
+    assert (interval.low, interval.high) == pytest.approx((0.11, 0.49))
 
 
 def test_p_values_of_equal_runs_are_uniform_and_a_real_difference_is_found():
