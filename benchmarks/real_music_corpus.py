@@ -196,7 +196,13 @@ def _arguments() -> argparse.Namespace:
     with_audio = [name for name, config in DATASETS.items() if config.has_audio]
     parser.add_argument("--dataset", required=True, choices=with_audio, help="whose layout")
     parser.add_argument("--out", required=True, type=Path, help="directory of the corpus: new, empty or to be finished")
-    parser.add_argument("--packages", nargs="+", metavar="PACKAGE", help="packages to take (all that are installed)")
+    parser.add_argument(
+        "--packages",
+        nargs="+",
+        metavar="PACKAGE",
+        default=argparse.SUPPRESS,
+        help="packages to take (default: all that are installed)",
+    )
     parser.add_argument("--clip_seconds", type=float, default=30.0, help="length of a clip")
     parser.add_argument("--clips_per_track", type=int, default=6, help="most clips of a track")
     parser.add_argument("--share", type=Path, default=SHARE, help="where packages install their data")
@@ -208,7 +214,7 @@ def main() -> None:
     args = _arguments()
     if args.clip_seconds < _SHORTEST or args.clips_per_track < 1:
         raise UsageError(f"--clip_seconds must be at least {_SHORTEST:g} and --clips_per_track at least 1")
-    tracks = installed_tracks(args.packages, args.share)
+    tracks = installed_tracks(getattr(args, "packages", None), args.share)
     entries = make_corpus(args.dataset, tracks, args.out, args.clip_seconds, args.clips_per_track)
     splits = ", ".join(f"{sum(entry.split == split for entry in entries)} {split}" for split in SPLITS)
     tags = sorted({tag for entry in entries for tag in entry.recording.tags})

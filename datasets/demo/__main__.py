@@ -21,7 +21,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--dataset", required=True, choices=list(DATASETS), help="whose layout and tag names")
     parser.add_argument("--out", required=True, type=Path, help="directory of the corpus: new, empty or a demo corpus")
     defaults = ", ".join(f"{dataset} {recipe.recordings}" for dataset, recipe in RECIPES.items())
-    parser.add_argument("--recordings", type=int, help=f"how many in the three splits together ({defaults})")
+    parser.add_argument(
+        "--recordings",
+        type=int,
+        default=argparse.SUPPRESS,
+        help=f"how many in the three splits together (default: {defaults})",
+    )
     parser.add_argument("--seconds", type=float, default=12.0, help="nominal length of a recording")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same corpus")
     parser.add_argument("--debug", action="store_true", help="show the traceback of errors")
@@ -30,7 +35,7 @@ def _arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = _arguments()
-    recordings = RECIPES[args.dataset].recordings if args.recordings is None else args.recordings
+    recordings = getattr(args, "recordings", RECIPES[args.dataset].recordings)
     if not 4 <= args.seconds <= 600:
         raise UsageError(f"--seconds {args.seconds:g} is out of range; use 4 to 600")
     if args.seed < 0:
