@@ -44,10 +44,10 @@ nav a { margin-right: 1rem; } details > summary { cursor: pointer; }
 _METHOD = (
     "Every figure is a macro average over tags on the test set. Intervals are 95 % basic intervals of a bootstrap over "
     "test recordings (Efron & Tibshirani 1993; Davison & Hinkley 1997). Two runs are compared on the same resamples "
-    "(paired bootstrap; Koehn 2004, Berg-Kirkpatrick et al. 2012), two-sided, at p ≤ 0.05 after Holm's correction (1979) "
-    "over all comparisons of the same kind on one target and metric. A tag that no recording of a resample has, or all "
-    "have, is left out of that resample. The bootstrap says how far results depend on the choice of test recordings; how "
-    "far they depend on chance in training is what several seeds show."
+    "(paired bootstrap; Koehn 2004, Berg-Kirkpatrick et al. 2012), two-sided, at p ≤ 0.05 after Holm's correction "
+    "(1979) over all comparisons of the same kind on one target and metric. A tag that no recording of a resample has, "
+    "or all have, is left out of that resample. The bootstrap says how far results depend on the choice of test "
+    "recordings; how far they depend on chance in training is what several seeds show."
 )
 
 
