@@ -189,7 +189,7 @@ def demo_config(directory: Path) -> Path:
         "corpora": {name: f"data/{name}" for name in ("makam", "hindustani")},
         "demo": {"recordings": 48, "seconds": 5},
         "models": ["musicnn"],
-        "epochs": 2,
+        "epochs": 1,
         "resamples": 200,
         "models_dir": "saved_models",
         "evaluation_dir": "evaluation",
