@@ -44,8 +44,7 @@ def make_corpus(
             labels = np.array([(i + tag) % (tag + 2) == 0 for tag in range(n_tags)])
             metadata[id_] = [names[tag] for tag in np.flatnonzero(labels)]
             length = n_frames + int(generator.integers(0, 200))
-            write_spectrogram(
-                root / "mel-spectrograms" / f"{id_}.npy", tagged_spectrogram(labels, length, generator), fortran=i % 2 == 0
-            )
+            frames = tagged_spectrogram(labels, length, generator)
+            write_spectrogram(root / "mel-spectrograms" / f"{id_}.npy", frames, fortran=i % 2 == 0)
     np.save(root / "split" / "metadata.npy", metadata, allow_pickle=True)
     return root
