@@ -5,7 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test test-slow lint format bench bench-gpu clean
+.PHONY: demo test test-slow lint format bench bench-gpu study-demo clean
 
 demo: $(VENV)/.ready
 	$(RUN) demo.py
@@ -34,6 +34,14 @@ bench: $(VENV)/.ready
 bench-gpu: $(VENV)/.ready
 	mkdir -p build/bench
 	$(RUN) -m benchmarks.bench_models --device cuda:0 --steps 50 --out build/bench/models-gpu.json
+
+# The study on demo corpora: workflow, tables, figures and report (Python 3.11 or later).
+study-demo: $(VENV)/.study
+	$(RUN) -m snakemake -c2 --configfile study/demo.yaml
+
+$(VENV)/.study: requirements-study.txt $(VENV)/.ready
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-study.txt
+	touch $@
 
 clean:
 	rm -rf build .pytest_cache .ruff_cache

@@ -17,7 +17,7 @@ import pytest
 
 from datasets.safe_numpy import load_metadata
 from preprocessing.download import RetryingSession
-from preprocessing.dunya import get_audios, get_metadata
+from preprocessing.dunya import fetch, get_audios, get_metadata
 from preprocessing.dunya.client import AccessDenied, DunyaClient
 from preprocessing.dunya.fetch import is_safe
 from preprocessing.dunya.journal import Journal
@@ -301,6 +301,15 @@ def test_kill_at_any_moment_leaves_no_wrong_file_and_the_next_run_finishes(data_
         assert finished  # the kills have let something through
         assert subprocess.run(command, capture_output=True, check=False).returncode == 0
     assert audios(data_dir) == whole(server, IDS)  # no part files either
+
+
+def test_ctrl_c_before_the_downloads_have_started_is_no_failure(monkeypatch):
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fetch.threading.Thread, "start", interrupted)
+    outcome = fetch.fetch_all(["a", "b"], lambda id_: None, 2, threading.Event(), "audio")
+    assert isinstance(outcome.stopped_by, KeyboardInterrupt)
 
 
 def test_ctrl_c_ends_soon_and_cleanly(data_dir):

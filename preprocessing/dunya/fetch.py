@@ -170,7 +170,8 @@ def fetch_all(
         stop.set()
     deadline = time.monotonic() + _PATIENCE
     for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
+        if thread.ident is not None:  # else Ctrl-C came before it was started
+            thread.join(max(0.0, deadline - time.monotonic()))
     while not done.empty():
         note(*done.get())
     outcome.stopped_by = outcome.stopped_by or judge.verdict or judge.verdict_at_end()
