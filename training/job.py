@@ -18,7 +18,7 @@ from runtime.memory import keep_freed_memory
 from runtime.provenance import versions
 from training.schedules import Schedule, make_schedule
 from training.settings import TrainingSettings
-from training.start import build_network, load_source
+from training.start import build_network, load_source, set_initial_weights
 from training.state import TrainingState, check_identity, load_state
 
 
@@ -75,6 +75,8 @@ def prepare(settings: TrainingSettings) -> Job | None:
     state = _find_state(settings, identity)
     if state is None:
         return None
+    if not state.model:
+        set_initial_weights(model, settings, source)
     if model.needs_normalisation:
         if state.normalisation is None:
             state.normalisation = vars(measure_normalisation(train_set, settings.num_workers))

@@ -22,29 +22,36 @@ def load_source(run: RunConfig, models_dir: Path) -> Checkpoint | None:
 
 
 def build_network(settings: TrainingSettings, n_tags: int, source: Checkpoint | None) -> TaggingModel:
-    """The network with its initial weights, on the CPU, frozen as the run's name asks.
+    """The network with random weights, on the CPU, frozen as the run's name asks.
 
     Raises:
-        CheckpointError: the source does not fit the model.
+        CheckpointError: the source is of another model.
         UsageError: a setting contradicts the source.
     """
     run = settings.run
     if source is None:
-        network = build_model(
-            run.model.name,
-            n_tags,
-            musicnn_layout=settings.musicnn_layout or "paper",
-            ast_size=settings.ast_size or "base384",
-        )
-        if run.model.name == "ast":
-            from models.ast_weights import initialise_ast
-
-            initialise_ast(network, settings.ast_init)
-        return network
-    asked = {"musicnn_layout": settings.musicnn_layout, "ast_size": settings.ast_size}
-    keywords = resolve_settings(source, run.model.name, **asked)
+        keywords = {
+            "musicnn_layout": settings.musicnn_layout or "paper",
+            "ast_size": settings.ast_size or "base384",
+        }
+    else:
+        asked = {"musicnn_layout": settings.musicnn_layout, "ast_size": settings.ast_size}
+        keywords = resolve_settings(source, run.model.name, **asked)
     network = build_model(run.model.name, n_tags, **keywords)
-    load_weights(network, source.state_dict, origin=str(source.path), without_final_layer=True)
     if run.name.final_layer_only:
         train_final_layer_only(network, hold_batchnorm=settings.hold_batchnorm)
     return network
+
+
+def set_initial_weights(network: TaggingModel, settings: TrainingSettings, source: Checkpoint | None) -> None:
+    """Give a new run's network what it starts from; one that is continued has its own and needs no download.
+
+    Raises:
+        CheckpointError: the source or the file of initial weights does not fit, or the download fails.
+    """
+    if source is not None:
+        load_weights(network, source.state_dict, origin=str(source.path), without_final_layer=True)
+    elif network.name == "ast":
+        from models.ast_weights import initialise_ast
+
+        initialise_ast(network, settings.ast_init)
