@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -171,12 +172,12 @@ def _validate(job: Job, source: CropSource, stop: StopRequest) -> dict[str, Any]
                 logits = model(crops).float()
             targets = labels[torch.from_numpy(batch.recordings).to(job.device)]
             losses.append(F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(dim=1))
-            owners.append(torch.from_numpy(batch.recordings))
+            owners.append(batch.recordings)
             outputs.append(logits)
     loss = torch.cat(losses).double().mean().item() if job.device.type != "mps" else torch.cat(losses).mean().item()
     if not math.isfinite(loss):
         raise TrainingError(f"the validation loss of epoch {state.epoch} is not finite; try a lower --lr")
-    scores = pool_chunks(model.pooling, torch.cat(owners).numpy(), torch.cat(outputs).cpu().numpy())
+    scores = pool_chunks(model.pooling, np.concatenate(owners), torch.cat(outputs).cpu().numpy())
     auc = macro_auc(job.valid.labels, scores)
     return {
         "epoch": state.epoch,

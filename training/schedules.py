@@ -41,8 +41,8 @@ class Schedule(Protocol):
 
 
 @dataclass(frozen=True)
-class ConstantSchedule:
-    """Adam at one learning rate throughout: what the published code in effect did."""
+class AdamSchedule:
+    """One phase with one optimiser, Adam; what is left to say is the learning rate."""
 
     model: ModelConfig
     base: float
@@ -55,6 +55,11 @@ class ConstantSchedule:
 
     def keeps_optimizer(self, phase: int) -> bool:
         return False
+
+
+@dataclass(frozen=True)
+class ConstantSchedule(AdamSchedule):
+    """Adam at one learning rate throughout: what the published code in effect did."""
 
     def learning_rate(self, epoch: int, step: int) -> float:
         return self.base
@@ -92,7 +97,7 @@ class CnnSchedule:
 
 
 @dataclass(frozen=True)
-class AstSchedule:
+class AstSchedule(AdamSchedule):
     """Adam with a stepped linear warm-up, then decay by the epoch (Gong et al. 2021).
 
     The rate rises to the base over the first 1000 steps, changing every 50; from the fifth epoch
@@ -100,22 +105,10 @@ class AstSchedule:
     epoch, both factors apply.
     """
 
-    model: ModelConfig
-    base: float
-
     WARMUP_STEPS = 1000
     WARMUP_EVERY = 50
     DECAY_FROM_EPOCH = 5
     DECAY = 0.85
-
-    def phase(self, epoch: int) -> int:
-        return 0
-
-    def optimizer(self, phase: int, parameters: Iterable[Parameter]) -> Optimizer:
-        return _adam(self.model, self.base, parameters)
-
-    def keeps_optimizer(self, phase: int) -> bool:
-        return False
 
     def learning_rate(self, epoch: int, step: int) -> float:
         risen = (step // self.WARMUP_EVERY + 1) * self.WARMUP_EVERY / self.WARMUP_STEPS
