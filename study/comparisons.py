@@ -5,11 +5,13 @@
 Two families of claims are tested on each target, for each metric: "this transfer beats training
 from scratch" (every model and source, whole network and final layer) and "this source beats that
 one" (every pair of sources of a model, whole network and final layer apart). Holm's correction is
-applied within a family. With several seeds the figure compared is the mean over seeds.
+applied within a family. With several seeds the figure compared is the mean over seeds. What each source
+gains on each resample is kept too, for averages over targets (`study.source_means`).
 """
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import math
@@ -28,7 +30,7 @@ from study.arguments import add_study_arguments, study_from
 from study.results import METRICS, Result, Study
 from study.statistics import Interval, basic_interval, compare, draw_resamples, holm, resampled_areas
 
-FORMAT = 1
+FORMAT = 2
 ALPHA = 0.05
 RESAMPLES = 10_000  # p-values reach down to 1/10001: enough for Holm in families of hundreds
 
@@ -61,13 +63,27 @@ class TargetStatistics:
     intervals: dict[tuple[str, str], Interval]  # by (run name, metric)
     over_scratch: tuple[Claim, ...]
     between_sources: tuple[Claim, ...]
+    packed_gains: dict[str, str]  # by source, what `gain_samples` unpacks
 
     def gain(self, run: RunName, metric: str) -> Claim | None:
         """The claim that a transfer beats training from scratch."""
-        for claim in self.over_scratch:
-            if claim.first == str(run) and claim.metric == metric:
-                return claim
-        return None
+        found = (claim for claim in self.over_scratch if (claim.first, claim.metric) == (str(run), metric))
+        return next(found, None)
+
+    def between(self, first: RunName, second: RunName, metric: str) -> Claim | None:
+        """The claim that one source beats another, `first` being the run with the higher ROC-AUC."""
+        wanted = str(first), str(second), metric
+        found = (claim for claim in self.between_sources if (claim.first, claim.second, claim.metric) == wanted)
+        return next(found, None)
+
+    def gain_samples(self, source: str) -> np.ndarray:
+        """(resamples,) gain in ROC-AUC over from scratch, mean over all models, whole network; see `sources`."""
+        return np.frombuffer(base64.b64decode(self.packed_gains[source]), dtype="<f4").astype(np.float64)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Sources that every model of the study has been transferred from."""
+        return tuple(self.packed_gains)
 
 
 def target_statistics(study: Study, dataset: str, resamples: int = RESAMPLES, threads: int = 2) -> TargetStatistics:
@@ -104,8 +120,27 @@ def target_statistics(study: Study, dataset: str, resamples: int = RESAMPLES, th
         over_scratch += _claims(_scratch_pairs(defined), metric, samples)
         between_sources += _claims(_source_pairs(defined), metric, samples)
     return TargetStatistics(
-        dataset, len(labels), resamples, _hashes(results), intervals, tuple(over_scratch), tuple(between_sources)
+        dataset,
+        len(labels),
+        resamples,
+        _hashes(results),
+        intervals,
+        tuple(over_scratch),
+        tuple(between_sources),
+        _packed_gains(study, dataset, samples),
     )
+
+
+def _packed_gains(study: Study, dataset: str, samples: dict[str, dict[str, np.ndarray]]) -> dict[str, str]:
+    """Base64 of little-endian float32: as numbers they would be most of the file."""
+    packed = {}
+    for source in study.datasets:
+        pairs = [(study.get(dataset, model, source), study.get(dataset, model)) for model in study.models]
+        if all(transfer and scratch and transfer.seeds == scratch.seeds for transfer, scratch in pairs):
+            areas = [[samples[str(of.run)]["roc_auc"] for of in pair] for pair in pairs]
+            gains = np.mean([transfer - scratch for transfer, scratch in areas], axis=0)
+            packed[source] = base64.b64encode(gains.astype("<f4").tobytes()).decode()
+    return packed
 
 
 def _area_interval(observed: float, samples: np.ndarray) -> Interval:
@@ -177,6 +212,7 @@ def write_statistics(path: Path, found: TargetStatistics) -> None:
         ],
         "over_scratch": rows(found.over_scratch),
         "between_sources": rows(found.between_sources),
+        "packed_gains": found.packed_gains,
     }
     make_directory(path.parent)
     with atomic_write(path, "w", encoding="utf-8") as file:
@@ -200,7 +236,9 @@ def read_statistics(path: Path) -> TargetStatistics:
                 Claim(interval=Interval(row.pop("low"), row.pop("high")), **row) for row in document[name]
             )
         intervals = {(row["run"], row["metric"]): Interval(row["low"], row["high"]) for row in document["intervals"]}
-        numbers = {name: document[name] for name in ("dataset", "n_recordings", "resamples", "scores_sha256")}
+        numbers = {
+            name: document[name] for name in ("dataset", "n_recordings", "resamples", "scores_sha256", "packed_gains")
+        }
         return TargetStatistics(**numbers, intervals=intervals, **families)
     except OSError as error:
         raise DataError(f"cannot read {path} ({error.strerror}); run python -m study.comparisons for it") from error

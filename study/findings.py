@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from config import DATASETS
 from study.comparisons import TargetStatistics
-from study.results import Result, Study
+from study.results import Result, Study, gain
 
 
 def best_result(
@@ -31,12 +31,6 @@ def best_result(
         and not math.isnan(result.mean(metric))
     ]
     return max(candidates, key=lambda result: result.mean(metric), default=None)
-
-
-def gain(study: Study, result: Result, metric: str = "roc_auc") -> float | None:
-    """What a transfer gains over the same model trained from scratch on the target; None if that is missing."""
-    scratch = study.get(result.dataset, result.run.model)
-    return None if scratch is None else result.mean(metric) - scratch.mean(metric)
 
 
 @dataclass(frozen=True)

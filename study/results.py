@@ -116,6 +116,12 @@ class Study:
         return any(result.files for result in self.results.values())
 
 
+def gain(study: Study, result: Result, metric: str = "roc_auc") -> float | None:
+    """What a transfer gains over the same model trained from scratch on the target; None if that is missing."""
+    scratch = study.get(result.dataset, result.run.model)
+    return None if scratch is None else result.mean(metric) - scratch.mean(metric)
+
+
 def run_names(dataset: str, datasets: Sequence[str], models: Sequence[str]) -> list[RunName]:
     """The runs on a target within a study: from scratch, and from each of its other corpora."""
     return [

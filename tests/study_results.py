@@ -17,10 +17,12 @@ TAGS = {
     "hindustani": ("raga--यमन", "tala--Teentaal", "instrument--Sitar", "form--Khayal"),
     "lyra": ("genres--Nisiotiko", "place--None", "instruments--Laouto", "instruments--Λύρα"),
     "fma": ("Rock", "Punk", "Hip-Hop", "Folk"),
+    "magnatagatune": ("0", "1", "2", "3"),
+    "carnatic": ("raga--காம்போஜி", "tala--Ādi", "instrument--Mridangam", "form--Kriti"),
 }
 RECORDINGS = 60
 # How much better than noise the scores of a transfer from each corpus are.
-STRENGTH = {"makam": 0.15, "hindustani": 0.12, "lyra": 0.3, "fma": 0.6}
+STRENGTH = {"makam": 0.15, "hindustani": 0.12, "lyra": 0.3, "fma": 0.6, "magnatagatune": 0.4, "carnatic": 0.1}
 
 
 def write_evaluations(
