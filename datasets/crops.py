@@ -28,6 +28,10 @@ class CropBatch:
     def __len__(self) -> int:
         return len(self.recordings)
 
+    def rows(self, rows: slice) -> CropBatch:
+        """Some of the batch's rows, as a batch."""
+        return CropBatch(self.recordings[rows], self.starts[rows])
+
 
 def training_batches(n_frames: np.ndarray, crop_frames: int, batch_size: int, seed: int, epoch: int) -> list[CropBatch]:
     """One epoch: every recording once, in random order, each with one random crop.

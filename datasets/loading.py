@@ -82,6 +82,8 @@ class FileSource:
 
 def _runs(batch: CropBatch, frames: int) -> Iterator[tuple[int, int]]:
     """Rows `first` to `last` of the batch that follow each other in one recording."""
+    if len(batch) == 0:  # the share of a process that trains with others
+        return
     follows = (np.diff(batch.recordings) == 0) & (np.diff(batch.starts) == frames)
     edges = [0, *(np.flatnonzero(~follows) + 1).tolist(), len(batch)]
     yield from pairwise(edges)

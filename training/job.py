@@ -12,13 +12,15 @@ from datasets import Corpus, Recordings, data_fingerprint, open_corpus, open_rec
 from datasets.loading import CropSource, FileSource, MemorySource, measure_normalisation
 from models import TaggingModel
 from models.checkpoints import Checkpoint, CheckpointInfo, load_checkpoint, save_checkpoint
-from runtime.devices import Precision, describe, resolve_device, resolve_precision
+from models.shared_batch import BatchPlace
+from runtime.devices import Precision, describe, resolve_precision
 from runtime.errors import TrainingError, UsageError
 from runtime.memory import keep_freed_memory
+from runtime.processes import Processes
 from runtime.provenance import versions
 from training.schedules import Schedule, make_schedule
 from training.settings import TrainingSettings
-from training.start import build_network, load_source, set_initial_weights
+from training.start import build_network, load_source, set_initial_weights, spread_network
 from training.state import TrainingState, check_identity, load_state
 
 
@@ -34,8 +36,11 @@ class Job:
     device: torch.device
     precision: Precision
     model: TaggingModel
+    network: torch.nn.Module  # the model as it is called in training: see spread_network
+    place: BatchPlace
     schedule: Schedule
     state: TrainingState
+    processes: Processes
 
     @property
     def run(self) -> RunConfig:
@@ -45,10 +50,10 @@ class Job:
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
 
-def prepare(settings: TrainingSettings) -> Job | None:
+def prepare(settings: TrainingSettings, processes: Processes) -> Job | None:
     """Open the corpus and the source, build the model, find the state; None if there is nothing to do."""
     run = settings.run
-    device = resolve_device(settings.device)
+    device = processes.device(settings.device)
     precision = resolve_precision(settings.precision, device, cpu_bfloat16=True)
     if device.type == "cpu":
         keep_freed_memory()
@@ -58,7 +63,11 @@ def prepare(settings: TrainingSettings) -> Job | None:
     valid_set = open_recordings(corpus.valid, skip_missing=settings.skip_missing)
     if len(train_set) < 2:
         raise UsageError(f"training needs at least 2 recordings, {corpus.split_dir} lists {len(train_set)}")
+    if run.batch_size < processes.size:
+        raise UsageError(f"batches of {run.batch_size} recordings cannot be shared by {processes.size} processes")
     _say_what(settings, corpus, train_set, valid_set, source, device, precision)
+    if processes.size > 1:
+        print(f"{processes.size} processes share each batch of {run.batch_size}")
 
     if settings.deterministic:
         torch.use_deterministic_algorithms(True)
@@ -68,21 +77,39 @@ def prepare(settings: TrainingSettings) -> Job | None:
     identity = settings.identity(
         precision=precision.name,
         device=device.type,
+        processes=processes.size if processes.size > 1 else None,
         model_settings=dict(model.settings),
         source_sha256=source.sha256 if source else None,
         data_fingerprint=data_fingerprint(corpus, (train_set, valid_set)),
     )
-    state = _find_state(settings, identity)
-    if state is None:
-        return None
-    if not state.model:
-        set_initial_weights(model, settings, source)
+    with processes.first_goes_first():
+        state = _find_state(settings, identity)
+        if state is None:
+            return None
+        if not state.model:
+            set_initial_weights(model, settings, source)
     if model.needs_normalisation:
         if state.normalisation is None:
             state.normalisation = vars(measure_normalisation(train_set, settings.num_workers))
         model.set_normalisation(**state.normalisation)
     schedule = make_schedule(run.schedule, run.model, run.learning_rate)
-    return Job(settings, corpus, train_set, valid_set, source, device, precision, model.to(device), schedule, state)
+    place = BatchPlace()
+    network = spread_network(model.to(device), processes, place)
+    return Job(
+        settings,
+        corpus,
+        train_set,
+        valid_set,
+        source,
+        device,
+        precision,
+        model,
+        network,
+        place,
+        schedule,
+        state,
+        processes,
+    )
 
 
 def _say_what(
@@ -180,6 +207,7 @@ def write_result(job: Job) -> None:
             "skipped": {"train": len(job.recordings.skipped), "valid": len(job.valid.skipped)},
             "seconds": sum(row["seconds"] for row in state.history),
             "device": describe(job.device, job.precision),
+            "processes": job.processes.size,
         },
         data_fingerprint=state.identity["data_fingerprint"],
         source={"dataset": run.name.source, "model_name": run.model.name, "sha256": source.sha256} if source else None,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 from tqdm import tqdm
@@ -21,10 +21,10 @@ from datasets.crops import training_batches, validation_batches
 from datasets.loading import CropSource
 from evaluation.metrics import macro_auc
 from evaluation.scoring import pool_chunks
-from models import TaggingModel
 from runtime.atomic_files import make_directory, remove_stale_parts
 from runtime.devices import Precision
-from runtime.errors import Stopped, TrainingError, out_of_memory
+from runtime.errors import EXIT_STOPPED, Stopped, TrainingError, out_of_memory
+from runtime.processes import connected, started_processes
 from runtime.signals import StopRequest
 from training.history import TensorBoard, epoch_line, write_csv
 from training.job import Job, open_sources, prepare, write_result
@@ -47,17 +47,21 @@ def train(settings: TrainingSettings) -> Path:
         Stopped: a signal asked to stop; the state has been saved.
     """
     make_directory(settings.checkpoint.parent)
-    with training_lock(settings.checkpoint), _memory_errors(settings.run):
-        remove_stale_parts(settings.checkpoint.parent, settings.checkpoint.stem)
-        job = prepare(settings)
+    processes = started_processes()
+    lock = training_lock(settings.checkpoint) if processes.first else nullcontext()
+    with connected(processes), lock, _memory_errors(settings.run):
+        if processes.first:
+            remove_stale_parts(settings.checkpoint.parent, settings.checkpoint.stem)
+        job = prepare(settings, processes)
         if job is not None:
             _run(job)
+        del job  # its network must not outlive the connection
     return settings.checkpoint
 
 
 def _run(job: Job) -> None:
     """All epochs, from wherever the state is."""
-    state, run, schedule = job.state, job.run, job.schedule
+    state, run, schedule, processes = job.state, job.run, job.schedule, job.processes
     checkpoint = job.settings.checkpoint
     optimizer = schedule.optimizer(state.phase, job.trainable())
     if state.model:  # continuing
@@ -67,7 +71,7 @@ def _run(job: Job) -> None:
         set_random_states(state.random, job.device)
     train_source, valid_source = open_sources(job)
     train_labels = torch.from_numpy(job.recordings.labels).to(job.device, torch.float32)
-    board = TensorBoard(checkpoint.with_suffix(".tensorboard"), first_step=state.epoch)
+    board = TensorBoard(checkpoint.with_suffix(".tensorboard"), first_step=state.epoch) if processes.first else None
 
     with StopRequest() as stop:
         while state.epoch <= run.epochs and not _out_of_patience(job):
@@ -89,64 +93,82 @@ def _run(job: Job) -> None:
             state.history.append(row)
             state.epoch, state.batch, state.loss_sum, state.seconds = state.epoch + 1, 0, 0.0, 0.0
             _save(job, optimizer)
-            write_csv(checkpoint.with_suffix(".history.csv"), state.history)
-            board.add(row)
-            print(epoch_line(row, run.epochs), flush=True)
-            if stop.requested and state.epoch <= run.epochs:
+            if processes.first:
+                write_csv(checkpoint.with_suffix(".history.csv"), state.history)
+                board.add(row)
+                print(epoch_line(row, run.epochs), flush=True)
+            (stopping,) = processes.any(bool(stop.requested))
+            if stopping and state.epoch <= run.epochs:
                 raise _stopped(job, stop)
-    board.close()
-    write_result(job)
+    if processes.first:
+        board.close()
+        write_result(job)
 
 
 def _train_epoch(job: Job, optimizer: Optimizer, source: CropSource, labels: Tensor, stop: StopRequest) -> None:
     """One epoch, or what is left of it: each recording once, one random crop each."""
-    state, run, model = job.state, job.run, job.model
+    state, run, model, processes = job.state, job.run, job.model, job.processes
     model.train()
     batches = training_batches(
         job.recordings.n_frames, model.input_frames, run.batch_size, job.settings.seed, state.epoch
     )
-    loss_sum = torch.tensor(state.loss_sum, dtype=torch.float64, device=_float64_device(job.device))
+    ahead = batches[state.batch :]
+    shares = [processes.share(len(batch)) for batch in ahead]
+    # Over this process' rows; the first one carries what was done before the training was stopped.
+    loss_sum = torch.tensor(state.loss_sum if processes.first else 0.0, dtype=torch.float64)
+    loss_sum = loss_sum.to(_float64_device(job.device))
     started = saved = time.monotonic()
     before = state.seconds
     progress = tqdm(total=len(batches), initial=state.batch, desc=f"epoch {state.epoch}", unit="batch", leave=False)
     with progress:
-        for batch, crops in source.load(batches[state.batch :]):
+        mine = source.load(batch.rows(share) for batch, share in zip(ahead, shares, strict=True))
+        for whole, share, (batch, crops) in zip(ahead, shares, mine, strict=True):
             set_learning_rate(optimizer, job.schedule.learning_rate(state.epoch, state.step))
             targets = labels[torch.from_numpy(batch.recordings).to(job.device, non_blocking=True)]
-            loss = training_step(model, optimizer, crops, targets, job.precision)
-            loss_sum += loss.to(loss_sum) * len(batch)
+            job.place.rows, job.place.share = len(whole), share
+            average_share = len(whole) / processes.size
+            loss_sum += training_step(job.network, optimizer, crops, targets, job.precision, average_share)
             state.batch, state.step = state.batch + 1, state.step + 1
             progress.update()
             now = time.monotonic()
-            saving = stop.requested or now - saved > 60 * job.settings.save_every
-            if saving or state.batch % LOSS_CHECK_EVERY == 0 or state.batch == len(batches):
-                state.loss_sum, state.seconds = loss_sum.item(), before + now - started
+            time_to_save = processes.first and now - saved > 60 * job.settings.save_every
+            stopping, saving = processes.any(bool(stop.requested), time_to_save)
+            if saving or stopping or state.batch % LOSS_CHECK_EVERY == 0 or state.batch == len(batches):
+                state.loss_sum, state.seconds = processes.sum(loss_sum).item(), before + now - started
                 _check_loss(job)
                 progress.set_postfix(loss=f"{state.loss_sum / (state.batch * run.batch_size):.4f}")
-            if saving:
+            if saving or stopping:
                 _save(job, optimizer)
                 saved = now
-                if stop.requested:
-                    raise _stopped(job, stop)
+            if stopping:
+                raise _stopped(job, stop)
     state.seconds = before + time.monotonic() - started
 
 
 def training_step(
-    model: TaggingModel, optimizer: Optimizer, crops: Tensor, targets: Tensor, precision: Precision
+    network: nn.Module,
+    optimizer: Optimizer,
+    crops: Tensor,
+    targets: Tensor,
+    precision: Precision,
+    batch_size: float | None = None,
 ) -> Tensor:
     """One step of the optimiser on a batch.
 
     Args:
         crops: (batch, frames, 128) dB.
         targets: (batch, tags), 0 or 1, float32.
+        batch_size: what the sum of the recordings' losses is divided by: as many as there are (None),
+            or, where several processes average their gradients, the average share of a process.
 
     Returns:
-        The mean binary cross-entropy before the step, a scalar on the device.
+        The sum over recordings of the binary cross-entropy before the step, a scalar on the device.
     """
     with precision.autocast():
-        logits = model(crops)
-    loss = F.binary_cross_entropy_with_logits(logits.float(), targets)
-    loss.backward()
+        logits = network(crops)
+    losses = F.binary_cross_entropy_with_logits(logits.float(), targets, reduction="none").mean(dim=1)
+    loss = losses.sum()
+    (loss / (batch_size or len(crops))).backward()
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return loss.detach()
@@ -157,27 +179,35 @@ def _validate(job: Job, source: CropSource, stop: StopRequest) -> dict[str, Any]
 
     None if a signal asks to stop: the validation is then done when the training goes on.
     """
-    state, run, model = job.state, job.run, job.model
+    state, run, model, processes = job.state, job.run, job.model, job.processes
     model.eval()
     batches = validation_batches(
         job.valid.n_frames, model.input_frames, run.validation_chunks, batch_size=4 * run.batch_size
     )
     labels = torch.from_numpy(job.valid.labels).to(job.device, torch.float32)
-    owners, outputs, losses = [], [], []
+    mine = batches[processes.share(len(batches))]
+    losses = [torch.empty(0, device=job.device)]  # nothing, where there are fewer batches than processes
+    outputs = [torch.empty((0, model.n_tags), device=job.device)]
+    stopping = False
     with torch.inference_mode():
-        for batch, crops in source.load(batches):
-            if stop.requested:
-                return None
+        for batch, crops in source.load(mine):
+            if stopping := bool(stop.requested):
+                break
             with job.precision.autocast():
                 logits = model(crops).float()
             targets = labels[torch.from_numpy(batch.recordings).to(job.device)]
             losses.append(F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(dim=1))
-            owners.append(batch.recordings)
             outputs.append(logits)
-    loss = torch.cat(losses).double().mean().item() if job.device.type != "mps" else torch.cat(losses).mean().item()
+    (stopping,) = processes.any(stopping)
+    if stopping:
+        return None
+    parts = processes.gather((torch.cat(losses).cpu().numpy(), torch.cat(outputs).cpu().numpy()))
+    losses, outputs = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    owners = np.concatenate([batch.recordings for batch in batches])
+    loss = float(losses.mean(dtype=np.float64))
     if not math.isfinite(loss):
         raise TrainingError(f"the validation loss of epoch {state.epoch} is not finite; try a lower --lr")
-    scores = pool_chunks(model.pooling, np.concatenate(owners), torch.cat(outputs).cpu().numpy())
+    scores = pool_chunks(model.pooling, owners, outputs)
     auc = macro_auc(job.valid.labels, scores)
     return {
         "epoch": state.epoch,
@@ -193,6 +223,8 @@ def _validate(job: Job, source: CropSource, stop: StopRequest) -> dict[str, Any]
 
 
 def _save(job: Job, optimizer: Optimizer) -> None:
+    if not job.processes.first:
+        return
     state = job.state
     state.model = job.model.state_dict()
     state.optimizer = optimizer.state_dict()
@@ -200,10 +232,13 @@ def _save(job: Job, optimizer: Optimizer) -> None:
     save_state(training_state_path(job.settings.checkpoint), state)
 
 
-def _stopped(job: Job, stop: StopRequest) -> Stopped:
+def _stopped(job: Job, stop: StopRequest) -> Stopped | SystemExit:
+    if not job.processes.first:  # the first one tells the user
+        return SystemExit(EXIT_STOPPED)
     path = training_state_path(job.settings.checkpoint)
     return Stopped(
-        f"{stop.requested}: stopped in epoch {job.state.epoch} and saved in {path}; the same command goes on from there"
+        f"{stop.requested or 'a signal'}: stopped in epoch {job.state.epoch} and saved in {path}; the same command "
+        "goes on from there"
     )
 
 

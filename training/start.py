@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from torch import nn
+
 from config import RunConfig
 from models import TaggingModel, build_model
 from models.checkpoints import Checkpoint, load_trained, resolve_settings
+from models.shared_batch import BatchPlace, share_batches
 from models.transfer import train_final_layer_only
 from models.weights import load_weights
+from runtime.processes import Processes
 from training.settings import TrainingSettings
 
 
@@ -55,3 +59,22 @@ def set_initial_weights(network: TaggingModel, settings: TrainingSettings, sourc
         from models.ast_weights import initialise_ast
 
         initialise_ast(network, settings.ast_init)
+
+
+def spread_network(network: TaggingModel, processes: Processes, place: BatchPlace) -> nn.Module:
+    """What is called in training: the network itself, or one whose gradients are averaged over the processes.
+
+    Args:
+        network: on its device; its BatchNorm and dropout are replaced where there are several processes.
+        place: where the process' rows stand in the batch, to be told before each call.
+    """
+    if processes.size == 1:
+        return network
+    share_batches(network, place)
+    device = next(network.parameters()).device
+    return nn.parallel.DistributedDataParallel(
+        network,
+        device_ids=[device] if device.type == "cuda" else None,
+        broadcast_buffers=False,  # they are equal anyway: BatchNorm's statistics are those of the whole batch
+        gradient_as_bucket_view=True,
+    )

@@ -111,7 +111,8 @@ def check_identity(found: Mapping[str, Any], wanted: Mapping[str, Any], where: P
 
 
 def _short(value: object) -> str:
-    return f"{str(value)[:12]}…" if len(str(value)) > 40 else str(value)
+    text = "none" if value is None else str(value)
+    return f"{text[:12]}…" if len(text) > 40 else text
 
 
 @contextmanager
