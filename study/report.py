@@ -21,8 +21,10 @@ from runtime.errors import DataError, run_script
 from study.arguments import add_study_arguments, study_from
 from study.comparisons import TargetStatistics, load_statistics
 from study.findings import Teacher, headline, target_sentence, teachers
+from study.pair_tables import mean_pairs_table, source_pairs_table
 from study.report_runs import data_table, runs_table, summary_sentences, versions_table
 from study.results import Study, published_study
+from study.source_means import SourceGains
 from study.table_formats import Cell, Table, to_html
 from study.tables import single_domain_table, transfer_table
 
@@ -68,9 +70,11 @@ def report_html(study: Study, statistics: Mapping[str, TargetStatistics], figure
         ("answer", "In short", _answer(study, statistics)),
         ("transfer", "Transfer", _table(transfer_table(study, statistics, published))),
         ("single", "Single-domain training", _table(single_domain_table(study, statistics, published))),
+        ("pairs", "Does one source beat another?", _pairs(study, statistics)),
         ("figures", "Figures", "".join(_figure(path) for path in figures) or "<p>None have been drawn.</p>"),
         ("method", "Method", f"<p>{_METHOD if statistics else html.escape(' '.join(study.notes))}</p>"),
     ]
+    sections = [section for section in sections if section[2]]
     if study.has_scores:
         sections.append(("runs", "What ran, on what, and how long it took", _runs(study)))
     notes = "".join(f"<p>{html.escape(note)}</p>" for note in study.notes)
@@ -123,6 +127,16 @@ def _teachers_table(ranked: Sequence[Teacher]) -> Table:
     if ranked[0].better is not None:
         caption += " Better and worse: significantly, after correction."
     return Table(caption, tuple(columns), rows, text_columns=1)
+
+
+def _pairs(study: Study, statistics: Mapping[str, TargetStatistics]) -> str:
+    """On average, in sight; target by target, to be opened. Empty where there are no two sources to compare."""
+    pairs = SourceGains(study, statistics).pairs()
+    mean = _table(mean_pairs_table(study, pairs)) if pairs else ""
+    by_target = source_pairs_table(study, statistics)
+    if not by_target.rows:
+        return mean
+    return f"{mean}<details><summary>Target by target</summary>{_table(by_target)}</details>\n"
 
 
 def _table(table: Table) -> str:

@@ -1,9 +1,10 @@
-"""The tables of the study: `results/single_domain.*` and `results/transfer.*` as csv, md and tex.
+"""The tables of the study: `results/single_domain.*`, `transfer.*` and `source_pairs.*` as csv, md and tex.
 
     python -m study.tables
 
 The `.csv` has one row a run with every number in full; `.md` and `.tex` are for reading. With several
-seeds a figure is the mean, followed by ± the standard deviation over seeds (n − 1).
+seeds a figure is the mean, followed by ± the standard deviation over seeds (n − 1). Pairs of sources
+(`study.pair_tables`) are compared where the scores of recordings are there.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ from runtime.atomic_files import atomic_write, make_directory
 from runtime.errors import run_script
 from study.arguments import add_study_arguments, study_from
 from study.comparisons import Claim, TargetStatistics, load_statistics
+from study.pair_tables import PAIR_COLUMNS, mean_pairs_table, pair_rows, source_pairs_table
 from study.results import METRIC_TITLES, METRICS, Result, Study, published_study
+from study.source_means import SourceGains
 from study.table_formats import Cell, Table, to_latex, to_markdown
+from study.table_words import BLANK, FINAL, WHOLE, signed
 
-_PER_METRIC = ("", "_sd", "_low", "_high", "_published", "_difference", "_gain", "_gain_p_holm")
+_GAIN = ("_gain", "_gain_low", "_gain_high", "_gain_p_holm")
+_PER_METRIC = ("", "_sd", "_low", "_high", "_published", "_difference", *_GAIN)
 COLUMNS = ("target", "model", "source", "trained", "seeds", *(m + suffix for m in METRICS for suffix in _PER_METRIC))
-WHOLE, FINAL = "whole network", "final layer"
-BLANK = Cell("—")
 
 
 def single_domain_table(study: Study, statistics: Mapping[str, TargetStatistics], published: Study | None) -> Table:
@@ -128,7 +131,7 @@ def _figure_cell(result: Result, metric: str, rivals: Sequence[Result], statisti
 
 
 def _published_cell(ours: float, theirs: float) -> Cell:
-    return Cell(f"{theirs:.4f}", f"({ours - theirs:+.4f})".replace("-", "−"))
+    return Cell(f"{theirs:.4f}", f"({signed(ours - theirs)})")
 
 
 def rows_for_csv(
@@ -157,13 +160,15 @@ def rows_for_csv(
             row[f"{metric}_published"] = theirs.mean(metric) if theirs else None
             row[f"{metric}_difference"] = value - theirs.mean(metric) if theirs else None
             row[f"{metric}_gain"] = claim.difference if claim else None
+            row[f"{metric}_gain_low"] = claim.interval.low if claim else None
+            row[f"{metric}_gain_high"] = claim.interval.high if claim else None
             row[f"{metric}_gain_p_holm"] = claim.p_holm if claim else None
         rows.append(row)
     return rows
 
 
 def write_tables(results_dir: Path, study: Study, statistics: Mapping[str, TargetStatistics]) -> list[Path]:
-    """Write both tables in three formats; returns their paths.
+    """Write all tables in three formats; returns their paths.
 
     Raises:
         DataError: the directory cannot be created.
@@ -172,18 +177,38 @@ def write_tables(results_dir: Path, study: Study, statistics: Mapping[str, Targe
     published = published_study() if study.has_scores and not study.synthetic else None
     written = []
     for name, make, transfer in (("single_domain", single_domain_table, False), ("transfer", transfer_table, True)):
-        table = make(study, statistics, published)
         results = [result for result in study.results.values() if (result.run.source is not None) is transfer]
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows_for_csv(results, statistics, published))
-        for suffix, content in ((".csv", text.getvalue()), (".md", to_markdown(table)), (".tex", to_latex(table))):
-            path = results_dir / f"{name}{suffix}"
-            with atomic_write(path, "w", encoding="utf-8", newline="") as file:
-                file.write(content)
-            written.append(path)
+        rows = rows_for_csv(results, statistics, published)
+        written += _write(results_dir, name, [make(study, statistics, published)], COLUMNS, rows)
+    if statistics:
+        pairs = SourceGains(study, statistics).pairs()
+        tables = [mean_pairs_table(study, pairs)] if pairs else []
+        tables.append(source_pairs_table(study, statistics))
+        written += _write(results_dir, "source_pairs", tables, PAIR_COLUMNS, pair_rows(statistics, pairs))
     return written
+
+
+def _write(
+    results_dir: Path,
+    name: str,
+    tables: Sequence[Table],
+    columns: Sequence[str],
+    rows: Sequence[Mapping[str, object]],
+) -> list[Path]:
+    """One file a format: the rows as .csv, the tables one after another as .md and .tex."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    contents = {
+        ".csv": text.getvalue(),
+        ".md": "\n".join(map(to_markdown, tables)),
+        ".tex": "\n".join(map(to_latex, tables)),
+    }
+    for suffix, content in contents.items():
+        with atomic_write(results_dir / f"{name}{suffix}", "w", encoding="utf-8", newline="") as file:
+            file.write(content)
+    return [results_dir / f"{name}{suffix}" for suffix in contents]
 
 
 def main() -> None:

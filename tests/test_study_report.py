@@ -40,6 +40,14 @@ def test_report_answers_first_and_says_that_the_data_are_synthetic(report):
     assert text.count("<img") == 7
 
 
+def test_report_compares_sources_on_average_in_sight_and_target_by_target_to_be_opened(report):
+    text = report.read_text(encoding="utf-8")
+    section = text[text.index('<section id="pairs">') :]
+    assert section.index("Which source teaches more on average?") < section.index("<summary>Target by target</summary>")
+    assert text.count('href="#pairs"') == 1
+    assert 'id="pairs"' not in report_html(published_study(), {})  # they have no scores to compare
+
+
 def test_report_tells_what_ran_with_which_versions_and_data(report):
     text = report.read_text(encoding="utf-8")
     assert "30 trainings evaluated, of 15 different runs; seeds 0, 1, 2." in text
