@@ -59,6 +59,7 @@ def main() -> None:
             batch_size=arguments.batch_size,
             device=arguments.device,
             precision=arguments.precision,
+            plain=arguments.plain,
             num_workers=arguments.num_workers,
             musicnn_layout=arguments.musicnn_layout,
             normalisation=Normalisation(*normalisation) if normalisation else None,

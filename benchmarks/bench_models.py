@@ -1,18 +1,21 @@
 """Training and evaluation against the plain recipe.
 
-    python -m benchmarks.bench_models --device cpu --rounds 5 --out bench.json
+    python -m benchmarks.bench_models --device cpu --rounds 5 --out build/bench/models-cpu.json
 
 The two sides are processes of their own (one sets the C library's memory handling, the other must
-not have it) that work in turn on the same random spectrograms, for several rounds.
+not have it) that work in turn on the same random spectrograms, for several rounds. On a GPU the
+rate of ours is also told as a share of the rate of large matrix products in the same precision.
 """
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -20,6 +23,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.corpus import random_recordings
+from benchmarks.flops import flops_per_chunk, matrix_rate
 from benchmarks.plain import plain_scores, plain_steps
 from benchmarks.timing import Result, compare, print_results, synchronise, write_results
 from config import MODELS
@@ -28,12 +32,15 @@ from datasets.loading import FileSource, MemorySource
 from datasets.recordings import Recordings
 from evaluation.scoring import score_recordings
 from models import AST_SIZES, TaggingModel, build_model
-from runtime.arguments import ScriptParser, positive_int
+from models.transfer import train_final_layer_only
+from runtime.arguments import ScriptParser, positive_float, positive_int
 from runtime.devices import Precision, describe, resolve_device, resolve_precision
 from runtime.errors import run_script
 from runtime.memory import keep_freed_memory
 from training.loop import training_step
 from training.schedules import make_schedule
+
+KINDS = ("training", "final_layer", "evaluation")
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class Work:
     """What one side does over and over: training steps, or the evaluation of all recordings."""
 
     side: str  # "baseline" or "ours"
-    what: str  # "training" or "evaluation"
+    what: str  # one of KINDS; "final_layer" trains that alone
     model: str
     ast_size: str
     device: str
@@ -55,7 +62,9 @@ class Work:
         precision = resolve_precision(self.precision, device, cpu_bfloat16=True)
         plain = self.side == "baseline"
         model = new_model(self.model, self.recordings, device, self.ast_size, plain)
-        if self.what == "training":
+        if self.what == "final_layer":
+            train_final_layer_only(model)
+        if self.what != "evaluation":
             source = (model, self.recordings, device)
             stepper = plain_steps(*source) if plain else fast_steps(*source, precision)
             return lambda: sum(next(stepper)[0] for _ in range(self.steps))
@@ -112,7 +121,7 @@ def fast_steps(
     """Train for ever as `training.loop` does."""
     settings = MODELS[model.name]
     schedule = make_schedule("published", settings, settings.learning_rate)
-    optimizer = schedule.optimizer(0, model.parameters())
+    optimizer = schedule.optimizer(0, [parameter for parameter in model.parameters() if parameter.requires_grad])
     source = (MemorySource if device.type == "cuda" else FileSource)(recordings, model.input_frames, device, 4)
     labels = torch.from_numpy(recordings.labels).to(device, torch.float32)
     model.train()
@@ -139,44 +148,44 @@ def main() -> None:
     parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"), help="of our side")
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS), help="which models")
     parser.add_argument("--ast_size", default="base384", choices=AST_SIZES, help="size of AST")
-    parser.add_argument("--what", nargs="+", default=["training", "evaluation"], choices=("training", "evaluation"))
+    parser.add_argument("--what", nargs="+", default=["training", "evaluation"], choices=KINDS, help="which work")
     parser.add_argument("--rounds", type=positive_int, default=5, help="timed rounds")
     parser.add_argument("--steps", type=positive_int, default=2, help="training steps a round")
+    parser.add_argument("--minutes", type=positive_float, help="fewer rounds where all would take longer than this")
     parser.add_argument("--out", type=Path, help="also write the figures to this JSON file")
     arguments = parser.parse_args()
+    started = time.monotonic()
     device = resolve_device(arguments.device)
     precision = resolve_precision(arguments.precision, device, cpu_bfloat16=True)
     print(f"ours: {describe(device, precision)}; baseline: float32")
+    peak = matrix_rate(device, getattr(torch, precision.name)) if device.type == "cuda" else None
+    if peak:
+        print(f"matrix products in {precision.name}: {peak / 1e12:.1f} TFLOP/s")
     results: list[Result] = []
     with tempfile.TemporaryDirectory() as directory:
-        recordings = {
-            "training": random_recordings(Path(directory) / "many", 48),
-            "evaluation": random_recordings(Path(directory) / "few", 4),
-        }
-        for name in arguments.models:
-            for what in arguments.what:
-                shared = (
-                    what,
-                    name,
-                    arguments.ast_size,
-                    str(device),
-                    precision.name,
-                    arguments.steps,
-                    recordings[what],
-                )
-                unit = "recordings/s" if what == "training" else "chunks/s"
-                with process_of(Work("baseline", *shared)) as baseline, process_of(Work("ours", *shared)) as ours:
-                    results.append(compare(f"{what} {name}", unit, baseline, ours, arguments.rounds))
-                print_results(results[-1:])
+        many = random_recordings(Path(directory) / "many", 48)
+        few = random_recordings(Path(directory) / "few", 64 if device.type == "cuda" else 4)
+        todo = [(name, what) for name in arguments.models for what in arguments.what]
+        for done, (name, what) in enumerate(todo):
+            recordings = few if what == "evaluation" else many
+            options = (arguments.ast_size, str(device), precision.name, arguments.steps, recordings)
+            left = 60 * arguments.minutes - (time.monotonic() - started) if arguments.minutes else math.inf
+            deadline = time.monotonic() + left / (len(todo) - done)  # what one does not need is the next ones'
+            with (
+                process_of(Work("baseline", what, name, *options)) as baseline,
+                process_of(Work("ours", what, name, *options)) as ours,
+            ):
+                unit = "chunks/s" if what == "evaluation" else "recordings/s"
+                result = compare(f"{what} {name}", unit, baseline, ours, arguments.rounds, deadline)
+            if peak:
+                flops = flops_per_chunk(name, what, recordings.labels.shape[1], arguments.ast_size)
+                result = replace(result, utilisation=flops * result.ours / peak)
+            results.append(result)
+            print_results(results[-1:])
     print_results(results)
     if arguments.out:
         write_results(
-            arguments.out,
-            results,
-            device,
-            precision=precision.name,
-            rounds=arguments.rounds,
-            ast_size=arguments.ast_size,
+            arguments.out, results, device, precision=precision.name, ast_size=arguments.ast_size, matrix_rate=peak
         )
 
 

@@ -42,7 +42,7 @@ def plain_steps(model: TaggingModel, recordings: Recordings, device: torch.devic
         PlainCrops(recordings, model.input_frames), settings.batch_size, shuffle=True, num_workers=0, drop_last=True
     )
     optimizer = torch.optim.Adam(
-        model.parameters(),
+        [parameter for parameter in model.parameters() if parameter.requires_grad],
         settings.learning_rate,
         betas=settings.betas,
         weight_decay=settings.weight_decay,

@@ -33,6 +33,7 @@ class EvaluationSettings:
         batch_size: chunks a batch.
         device: auto, cpu, cuda:N or mps.
         precision: auto, float32 or bfloat16.
+        plain: see `models.build_model`.
         num_workers: threads that read spectrograms ahead.
         musicnn_layout: see `models.musicnn.Musicnn` (None: the checkpoint's, or "paper").
         normalisation: for a bare AST state dict (None: measured over the training set).
@@ -46,6 +47,7 @@ class EvaluationSettings:
     batch_size: int = 64
     device: str = "auto"
     precision: str = "auto"
+    plain: bool = False
     num_workers: int = 4
     musicnn_layout: str | None = None
     normalisation: Normalisation | None = None
@@ -60,7 +62,7 @@ def evaluate(settings: EvaluationSettings) -> tuple[Metrics, RecordingScores, Re
     """
     run = settings.run
     device = resolve_device(settings.device)
-    precision = resolve_precision(settings.precision, device)
+    precision = resolve_precision(settings.precision, device, cpu_bfloat16=True)
     if device.type == "cpu":
         keep_freed_memory()
     checkpoint = load_trained(settings.models_dir, run.dataset.name, str(run.name))
@@ -87,6 +89,7 @@ def evaluate(settings: EvaluationSettings) -> tuple[Metrics, RecordingScores, Re
         "evaluation": {
             "device": describe(device, precision),
             "precision": precision.name,
+            "plain": settings.plain,
             "batch_size": settings.batch_size,
             "chunk_frames": model.input_frames,
             "recordings": len(test),
@@ -113,7 +116,13 @@ def _restore(settings: EvaluationSettings, checkpoint: Checkpoint, corpus: Corpu
                 f"{checkpoint.path} was trained on other tags than {corpus.split_dir} gives (differing in "
                 f"{listed(different)}); evaluate it on the corpus it was trained on, or train it again"
             )
-    model = restore_model(checkpoint, settings.run.model.name, len(corpus.tags), musicnn_layout=settings.musicnn_layout)
+    model = restore_model(
+        checkpoint,
+        settings.run.model.name,
+        len(corpus.tags),
+        musicnn_layout=settings.musicnn_layout,
+        plain=settings.plain or None,
+    )
     if model.needs_normalisation and (info is None or info.normalisation is None):
         normalisation = settings.normalisation
         if normalisation is None:

@@ -38,8 +38,12 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=("auto", "float32", "bfloat16"),
         default="auto",
-        help="auto: bfloat16 (mixed precision) on GPUs that compute it natively, in training also on such CPUs; else "
-        "float32",
+        help="auto: bfloat16 (mixed precision) where the device computes it natively, else float32",
+    )
+    parser.add_argument(
+        "--plain",
+        action="store_true",
+        help="compute each layer as it is written down, not rearranged for speed: the same function, other rounding",
     )
     parser.add_argument("--num_workers", type=worker_count, default=4, help="threads that read spectrograms ahead")
 

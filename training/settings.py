@@ -20,6 +20,7 @@ class TrainingSettings:
         seed: fixes initial weights, crops, their order and dropout.
         device: auto, cpu, cuda:N or mps.
         precision: auto, float32 or bfloat16.
+        plain: see `models.build_model`.
         num_workers: threads that read spectrograms ahead.
         spectrograms: "files" reads crops from disk, "memory" holds all recordings on the device,
             "auto" does that on a GPU that has room.
@@ -39,6 +40,7 @@ class TrainingSettings:
     seed: int = 0
     device: str = "auto"
     precision: str = "auto"
+    plain: bool = False
     num_workers: int = 4
     spectrograms: str = "auto"
     musicnn_layout: str | None = None
@@ -74,6 +76,7 @@ class TrainingSettings:
             "schedule": run.schedule,
             "validation_chunks": run.validation_chunks,
             "seed": self.seed,
+            "plain": self.plain or None,
             "ast_init": self.ast_init if from_scratch_ast else None,
             "hold_batchnorm": self.hold_batchnorm if run.name.final_layer_only else None,
             **found,

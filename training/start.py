@@ -41,7 +41,7 @@ def build_network(settings: TrainingSettings, n_tags: int, source: Checkpoint | 
     else:
         asked = {"musicnn_layout": settings.musicnn_layout, "ast_size": settings.ast_size}
         keywords = resolve_settings(source, run.model.name, **asked)
-    network = build_model(run.model.name, n_tags, **keywords)
+    network = build_model(run.model.name, n_tags, **keywords, plain=settings.plain)
     if run.name.final_layer_only:
         train_final_layer_only(network, hold_batchnorm=settings.hold_batchnorm)
     return network
