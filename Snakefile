@@ -4,6 +4,7 @@
     snakemake -c2                                       everything
     snakemake -c2 makam                                 one corpus as target; or one model: snakemake -c2 ast
     snakemake -c2 evaluation/makam/ast_from_fma.json    one run, and what it needs
+    snakemake -c2 so_far                                tables, figures and report of what is done, now
 
 `study.yaml` says which corpora, models and seeds. See study/README.md.
 """
@@ -18,7 +19,7 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, workflow.basedir)
 from config import DATASETS, MODELS, RunName  # noqa: E402
 from datasets.demo.corpus import MARKER  # noqa: E402
-from runtime.errors import UserError  # noqa: E402
+from runtime.errors import UserError, listed  # noqa: E402
 from study.job import cards  # noqa: E402
 from study.results import run_names, seed_dir  # noqa: E402
 from study.settings import study_settings  # noqa: E402
@@ -35,8 +36,13 @@ ROOT = shlex.quote(str(workflow.basedir))
 PYTHON = f"PYTHONPATH={ROOT} OMP_NUM_THREADS={STUDY.threads} {shlex.quote(sys.executable)}"
 CORPORA, MODEL_NAMES = list(STUDY.corpora), list(STUDY.models)
 MODELS_DIR, EVALUATION_DIR, RESULTS = (str(d) for d in (STUDY.models_dir, STUDY.evaluation_dir, STUDY.results_dir))
-CARDS = [] if STUDY.device == "cpu" else cards()
+# Which executor it will be is not known yet, but only that of a cluster is given a number of jobs. Which cards
+# this machine has does not matter there.
+ON_CLUSTER = workflow.is_main_process and workflow.resource_settings.nodes is not None
+CARDS = [] if STUDY.device == "cpu" or ON_CLUSTER else cards()
 GPUS = STUDY.gpus_per_run if STUDY.gpus_per_run is not None else min(1, len(CARDS))
+if ON_CLUSTER and STUDY.gpus_per_run is None and STUDY.device != "cpu":
+    raise WorkflowError("say how many GPUs of the cluster each run is to have: --config gpus_per_run=1")
 if CARDS and "gpu" not in workflow.global_resources and workflow.is_main_process:
     workflow.register_resource("gpu", len(CARDS))
 REPORT = (
@@ -46,14 +52,31 @@ REPORT = (
 )
 RUNNING = f"--device {STUDY.device} --num_workers {STUDY.num_workers}{' --skip_missing' if STUDY.skip_missing else ''}"
 
-# Two Snakemakes at once would train everything twice. Unlike Snakemake's own, this lock ends with its process.
-if workflow.is_main_process and not workflow.dryrun:
+onstart:
+    # Two Snakemakes at once would train everything twice. Unlike Snakemake's own, this lock ends with its process.
+    global LOCK
     Path(RESULTS).mkdir(parents=True, exist_ok=True)
     LOCK = open(Path(RESULTS) / ".workflow.lock", "a")
     try:
         fcntl.flock(LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise WorkflowError(f"another snakemake is at work in {RESULTS}; wait for it or stop it")
+    # Told now, not after the hours that corpora before it take.
+    needed = {job.wildcards.dataset for job in workflow.dag.needrun_jobs() if job.rule.name in ("train", "evaluate")}
+    absent = [str(path) for name, path in STUDY.corpora.items() if name in needed and not path.is_dir()]
+    if absent and STUDY.demo is None:
+        raise WorkflowError(
+            f"corpora: no directory {listed(absent, most=6)}; data/README.md tells how to get one. "
+            "Or leave the corpus out of the configuration."
+        )
+
+
+onerror:
+    wanted = evaluations()
+    missing = [path for path in wanted if not Path(path).is_file()]
+    told = f"{len(wanted) - len(missing)} of {len(wanted)} evaluations are there"
+    told += f"; missing: {listed(missing)}" if missing else ""
+    print(f"{told}. `so_far` as target makes tables and report of what is there.", file=sys.stderr)
 
 
 wildcard_constraints:
@@ -158,7 +181,7 @@ rule spectrograms:
         lock=lambda wildcards: shlex.quote(f"{RESULTS}/locks/{wildcards.dataset}"),
         # With skip_missing, recordings whose audio cannot be decoded are left out: exit code 3.
         accept="|| test $? -eq 3" if STUDY.skip_missing else "",
-    threads: workflow.cores or 1
+    threads: workflow.resource_settings.cores or 1  # on a cluster, its profile says how many
     shell:
         "{PYTHON} -m study.job --lock {params.lock} -- {ROOT}/preprocessing/create_mel_spectrograms.py "
         "--dataset {wildcards.dataset} --data_dir {params.data_dir} --workers {threads} {params.accept}"
@@ -248,3 +271,17 @@ rule report:
         f"{RESULTS}/report.html",
     shell:
         "{PYTHON} -m study.report {REPORT}"
+
+
+rule so_far:
+    """Tables, figures and report of the evaluations there are; the report says which are missing."""
+    localrule: True
+    params:
+        targets=[name for name in CORPORA if any(Path(path).is_file() for path in evaluations([name]))],
+        where=f"{REPORT} --results_dir {shlex.quote(RESULTS)}/so_far",
+        resamples=STUDY.resamples,
+    shell:
+        "for target in {params.targets}; do "
+        "{PYTHON} -m study.comparisons --dataset $target --resamples {params.resamples} {params.where}; done; "
+        "{PYTHON} -m study.tables {params.where}; {PYTHON} -m study.figures {params.where}; "
+        "{PYTHON} -m study.report {params.where}"

@@ -7,7 +7,7 @@ them a second time. A job therefore waits until nobody holds its lock. It then t
 lock each, and becomes the script (the process is replaced), which so holds the locks to its end,
 however that comes; the operating system gives them back.
 
-Under SLURM cards are SLURM's to give, and none are taken here.
+Under SLURM, cards are SLURM's to give: a job that sees as many as it asks for has them for itself.
 """
 
 from __future__ import annotations
@@ -74,6 +74,22 @@ def take_cards(count: int, available: list[str], directory: Path) -> list[str]:
     return list(taken)
 
 
+def own_cards(count: int) -> list[str]:
+    """`count` cards no other job of this machine has, as CUDA_VISIBLE_DEVICES names them.
+
+    Raises:
+        UsageError: there are not as many.
+    """
+    available = cards()
+    slurm_job = os.environ.get("SLURM_JOB_ID")
+    if slurm_job is not None and len(available) == count:
+        return available  # each job of SLURM may call its own card 0: no lock must be had on that name
+    directory = Path(tempfile.gettempdir())
+    if slurm_job is not None:  # several runs within one allocation
+        directory = make_directory(directory / f"crosstag-{os.getuid()}-slurm-{slurm_job}")
+    return take_cards(count, available, directory)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m study.job",
@@ -90,9 +106,8 @@ def main() -> None:
     if try_lock(arguments.lock) is None:
         print("waiting for an earlier job of the same run to end", flush=True)
         try_lock(arguments.lock, wait=True)
-    if arguments.gpus and "SLURM_JOB_ID" not in os.environ:
-        taken = take_cards(arguments.gpus, cards(), Path(tempfile.gettempdir()))
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(taken)
+    if arguments.gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(own_cards(arguments.gpus))
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, *arguments.command])
 
