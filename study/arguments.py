@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from config import DATASETS, EVALUATION_DIR, MODELS, MODELS_DIR, ROOT
+from evaluation.published_results import PUBLISHED_RESULTS
 from runtime.arguments import seed_number
 from study.results import Study, load_study, published_study
 
@@ -14,7 +15,14 @@ RESULTS_DIR = ROOT / "results"
 
 def add_study_arguments(parser: argparse.ArgumentParser) -> None:
     """`--evaluation_dir`, `--datasets` … and `--published`."""
-    parser.add_argument("--published", action="store_true", help="use the figures published with the paper instead")
+    parser.add_argument(
+        "--published",
+        nargs="?",
+        type=Path,
+        const=PUBLISHED_RESULTS,
+        metavar="CSV",
+        help="use the figures published with the paper instead (from a file like the authors' results.csv)",
+    )
     parser.add_argument("--evaluation_dir", type=Path, default=EVALUATION_DIR, help="where evaluate.py wrote")
     parser.add_argument("--models_dir", type=Path, default=MODELS_DIR, help="where train.py wrote")
     parser.add_argument("--results_dir", type=Path, default=RESULTS_DIR, help="where output is written")
@@ -32,7 +40,7 @@ def study_from(arguments: argparse.Namespace) -> Study:
         DataError: there are no results, or damaged ones.
     """
     if arguments.published:
-        return published_study()
+        return published_study(arguments.published)
     return load_study(
         arguments.evaluation_dir,
         arguments.datasets,

@@ -18,8 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from study.findings import gain
-from study.results import Study
+from study.results import Study, gain
 
 
 @dataclass(frozen=True)

@@ -6,20 +6,26 @@ one colour scale gets darker evenly, so that a grey print reads the same.
 
 from __future__ import annotations
 
+import io
 import textwrap
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from PIL import Image
 
 from evaluation.fonts import font_families
 from runtime.atomic_files import atomic_write, make_directory
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 DPI = 150
+PALETTE = 128  # colours of a .png: all that is drawn here, in a third of the bytes
 LONGEST_NAME = 40  # characters; longer tag names are cut
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 COLORS = ("#0b3c7d", "#c2570c", "#3d8a5f", "#7b3f98", "#8c6d1f", "#5a5a5a")
@@ -57,6 +63,21 @@ def new_figure(width: float, height: float, title: str, notes: Sequence[str]) ->
     return figure
 
 
+def draw_legend(axes: Axes, handles: Mapping[str, Artist], columns: int = 3) -> None:
+    """A legend that fills axes of its own: outside of axes it would overlap with the title or the notes."""
+    axes.set_axis_off()
+    axes.legend(
+        handles.values(),
+        handles,
+        ncols=columns,
+        loc="center",
+        frameon=False,
+        fontsize=8,
+        borderpad=0,
+        columnspacing=1.2,
+    )
+
+
 def save_figure(figure: Figure, directory: Path, name: str) -> list[Path]:
     """Write `name.svg` and `name.png`; returns their paths.
 
@@ -64,13 +85,21 @@ def save_figure(figure: Figure, directory: Path, name: str) -> list[Path]:
         DataError: the directory cannot be created.
     """
     make_directory(directory)
+    svg, png = io.BytesIO(), io.BytesIO()
+    with warnings.catch_warnings():
+        # What fonts lack, font_families has said in one line.
+        warnings.filterwarnings("ignore", "Glyph .* missing|Matplotlib currently does not support .* natively")
+        figure.savefig(svg, format="svg", metadata={"Date": None})
+        figure.savefig(png, format="png", dpi=DPI)
+    with Image.open(png) as image:
+        few_colors = image.convert("RGB").quantize(PALETTE, dither=Image.Dither.NONE)
+    small = io.BytesIO()
+    few_colors.save(small, "PNG", optimize=True)
     written = []
-    for suffix, options in (("svg", {"metadata": {"Date": None}}), ("png", {"dpi": DPI, "metadata": {"Software": ""}})):
+    for suffix, content in (("svg", svg), ("png", small)):
         path = directory / f"{name}.{suffix}"
-        with warnings.catch_warnings(), atomic_write(path) as file:
-            # What fonts lack, font_families has said in one line.
-            warnings.filterwarnings("ignore", "Glyph .* missing|Matplotlib currently does not support .* natively")
-            figure.savefig(file, format=suffix, **options)
+        with atomic_write(path) as file:
+            file.write(content.getvalue())
         written.append(path)
     return written
 

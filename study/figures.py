@@ -2,6 +2,7 @@
 
     python -m study.figures
 
+`source_gains`              what each source gains on average (`study.source_figure`)
 `transfer_matrix_{model}`   every target and source, whole network and final layer
 `gain_by_size`              gain over training from scratch against the size of the target
 `culture_map`               the corpora in the plane (`study.culture_map`)
@@ -27,9 +28,10 @@ from study.arguments import add_study_arguments, study_from
 from study.comparisons import TargetStatistics, load_statistics
 from study.culture_map import CultureMap, culture_map, gain_matrix
 from study.figure_style import COLORS, MARKERS, figure_style, new_figure, save_figure
-from study.findings import gain
 from study.learning_curves import read_histories, save_learning_curves
-from study.results import Study
+from study.results import Study, gain
+from study.source_figure import save_source_figure
+from study.source_means import SourceGains
 from study.tag_figures import save_tag_figures
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ def write_figures(
     written = []
     tags = [row.tag for result in study.results.values() for report in result.reports for row in report.metrics.per_tag]
     with figure_style([*dict.fromkeys(tags), *study.notes]):
+        written += save_source_figure(directory, study, SourceGains(study, statistics))
         for model in study.models:
             if any(result.run.source and result.run.model == model for result in study.results.values()):
                 figure = _matrix_figure(study, statistics, model)
@@ -71,7 +74,7 @@ def write_figures(
 
 
 def _matrix_figure(study: Study, statistics: Mapping[str, TargetStatistics], model: str) -> Figure:
-    """Two panels of target × source: ROC-AUC in figures, gain over from scratch in colour."""
+    """Two panels of target × source, one above the other: ROC-AUC in figures, gain over from scratch in colour."""
     n = len(study.datasets)
     how = (
         "Figures are ROC-AUC and, below, the gain over training from scratch, whose ROC-AUC is on the diagonal. "
@@ -80,17 +83,16 @@ def _matrix_figure(study: Study, statistics: Mapping[str, TargetStatistics], mod
     notes = [how]
     if statistics:
         notes.append("▲ better, ▼ worse than from scratch (paired bootstrap, p ≤ 0.05 after Holm's correction).")
-    width, height = 3.4 + 1.75 * n, 2.1 + 0.56 * n
+    width, height = max(5.2, 1.5 + 0.95 * n), 2.4 + 2 * 0.5 * n
     figure = new_figure(width, height, f"{model}: transfer from each corpus to each", [*notes, *study.notes])
-    for axes, final in zip(figure.subplots(1, 2, sharey=True), (False, True), strict=True):
+    for axes, final in zip(figure.subplots(2, 1), (False, True), strict=True):
         axes.set_title("whole network trained" if not final else "final layer trained", loc="left")
         _draw_matrix(axes, study, statistics, model, final)
-        axes.set_xticks(range(n), [DATASETS[name].title for name in study.datasets], rotation=30, ha="right")
-        axes.set_xlabel("source")
+        axes.set_xticks(range(n), [DATASETS[name].title for name in study.datasets], fontsize=8)
+        axes.set_yticks(range(n), [DATASETS[name].title for name in study.datasets], fontsize=8)
+        axes.set(xlabel="source", ylabel="target")
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-    figure.axes[0].set_yticks(range(n), [DATASETS[name].title for name in study.datasets])
-    figure.axes[0].set_ylabel("target")
     return figure
 
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from config import DATASETS, RunName, checkpoint_path
 from runtime.errors import DataError
-from study.figure_style import COLORS, DASHES, new_figure, save_figure
+from study.figure_style import COLORS, DASHES, MARKERS, draw_legend, new_figure, save_figure
 from study.results import Study, seed_dir
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_MARKS = 6  # about, on a curve
 Curve = list[tuple[int, float]]  # epoch, validation ROC-AUC
 
 
@@ -75,8 +76,12 @@ def _figure(study: Study, dataset: str, models: list[str], curves: Mapping[tuple
     """A row a model: the whole network at the left, the final layer at the right."""
     title = f"{DATASETS[dataset].title}: validation ROC-AUC by epoch"
     note = f"Seed {study.seeds[0]}. The thick black line, in both columns, is training from scratch."
-    figure = new_figure(8.2, 0.9 + 2.3 * len(models), title, [note, *study.notes])
-    panels = figure.subplots(len(models), 2, sharex="row", sharey="row", squeeze=False)
+    figure = new_figure(7.0, 1.3 + 2.2 * len(models), title, [note, *study.notes])
+    heights = [0.2, *[1] * len(models)]
+    rows = figure.subplots(len(models) + 1, 2, sharex="row", sharey="row", height_ratios=heights)
+    for axes in rows[0]:
+        axes.remove()
+    panels = rows[1:]
     for row, model in zip(panels, models, strict=True):
         for axes, final in zip(row, (False, True), strict=True):
             axes.set_title(f"{model}, {'final layer' if final else 'whole network'}", loc="left")
@@ -90,7 +95,7 @@ def _figure(study: Study, dataset: str, models: list[str], curves: Mapping[tuple
         for axes in panels.ravel()
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(handles.values(), handles, frameon=False, loc="outside right upper", fontsize=8)
+    draw_legend(figure.add_subplot(rows[0][0].get_gridspec()[0, :]), handles)
     return figure
 
 
@@ -101,8 +106,11 @@ def _draw(
         curve = curves.get((dataset, str(RunName(model, source, final)))) if source != dataset else None
         if curve:
             style = {"color": COLORS[number % len(COLORS)], "linestyle": DASHES[number % len(DASHES)]}
-            style["marker"] = "." if len(curve) < 10 else None  # a single epoch is no line
-            axes.plot(*zip(*curve, strict=True), linewidth=1.3, label=f"from {DATASETS[source].title}", **style)
+            # Some marks on each curve, at different epochs, so that a grey print tells them apart.
+            step = max(1, len(curve) // _MARKS)
+            style |= {"marker": MARKERS[number % len(MARKERS)], "markersize": 4, "markevery": (number % step, step)}
+            axes.plot(*zip(*curve, strict=True), linewidth=1.1, label=f"from {DATASETS[source].title}", **style)
     scratch = curves.get((dataset, model))
     if scratch:
-        axes.plot(*zip(*scratch, strict=True), color="black", marker=".", linewidth=2.2, label="from scratch")
+        marker = "." if len(scratch) == 1 else None  # a single epoch is no line
+        axes.plot(*zip(*scratch, strict=True), color="black", linewidth=2.6, marker=marker, label="from scratch")
