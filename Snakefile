@@ -10,6 +10,7 @@
 """
 
 import fcntl
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -79,6 +80,14 @@ onerror:
     print(f"{told}. `so_far` as target makes tables and report of what is there.", file=sys.stderr)
 
 
+# Of such targets Snakemake would say no more than that there is no rule to produce them.
+for _target in sys.argv[1:] if workflow.is_main_process else []:
+    if _target in [name for name in (*DATASETS, *MODELS) if name not in (*CORPORA, *MODEL_NAMES)]:
+        raise WorkflowError(f"{_target} is not in the configuration, which has {', '.join((*CORPORA, *MODEL_NAMES))}")
+    if _itself := re.search(r"/(\w+)/(\w+_from_\1(_f)?)\.\w+$", _target):
+        raise WorkflowError(f"{_itself[2]} on {_itself[1]} starts from the corpus itself; choose another source")
+
+
 wildcard_constraints:
     seed=r"(seed_[1-9]\d*/)?",
     dataset="|".join(CORPORA),
@@ -110,16 +119,14 @@ def evaluations(datasets=CORPORA, models=MODEL_NAMES):
 def source_checkpoint(wildcards):
     """What a transfer starts from: the model trained on the source, of the same seed."""
     model, _, source = wildcards.run.removesuffix("_f").partition("_from_")
-    if source == wildcards.dataset:
-        raise WorkflowError(f"{wildcards.run} starts from {source} itself; the source must be another corpus")
     return [f"{MODELS_DIR}/{wildcards.seed}{source}/{model}.pth"] if source else []
 
 
 def spectrograms_of(wildcards):
-    """A corpus that has audio, or will have it, needs its mel-spectrograms made."""
-    data_dir = STUDY.corpora[wildcards.dataset]
-    has_audio = DATASETS[wildcards.dataset].has_audio and (STUDY.demo is not None or (data_dir / "audios").is_dir())
-    return [f"{RESULTS}/spectrograms/{wildcards.dataset}.done"] if has_audio else demo_corpus_of(wildcards)
+    """A corpus that has audio, will have it, or had it when its mel-spectrograms were made, needs these made."""
+    done = Path(RESULTS) / "spectrograms" / f"{wildcards.dataset}.done"
+    has_audio = STUDY.demo is not None or (STUDY.corpora[wildcards.dataset] / "audios").is_dir() or done.is_file()
+    return [str(done)] if has_audio and DATASETS[wildcards.dataset].has_audio else demo_corpus_of(wildcards)
 
 
 def demo_corpus_of(wildcards):

@@ -1,10 +1,8 @@
-"""The workflow: its configuration, its jobs' locks and cards, what it plans, and what survives a kill."""
+"""The workflow: its configuration, its jobs' locks and cards, what it plans, and what it refuses."""
 
 import fcntl
 import importlib.util
 import os
-import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,25 +14,9 @@ import yaml
 
 from config import DATASETS, MODELS, ROOT
 from runtime.errors import UsageError
-from study.job import cards, take_cards, try_lock
+from study.job import cards, own_cards, take_cards, try_lock
 from study.settings import study_settings
-
-needs_snakemake = pytest.mark.skipif(
-    importlib.util.find_spec("snakemake") is None, reason="snakemake is not installed (requirements-study.txt)"
-)
-
-
-def snakemake(directory: Path, *arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "-d", str(directory), *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
-
-
-def planned(result: subprocess.CompletedProcess) -> dict[str, int]:
-    """Jobs by rule, as a dry run lists them."""
-    assert result.returncode == 0, result.stderr
-    table = (result.stdout + result.stderr).rpartition("Job stats:")[2].partition("\n\n")[0]
-    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, flags=re.MULTILINE)}
-
+from tests.workflows import needs_snakemake, planned, snakemake
 
 # Configuration
 
@@ -94,6 +76,18 @@ def test_each_job_takes_a_card_of_its_own(tmp_path):
         take_cards(3, ["0", "1"], tmp_path)
 
 
+def start_job(lock: Path, script: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "study.job", "--lock", str(lock), "--gpus", "1", "--", str(script)]
+    return subprocess.Popen(
+        [*command, "--epochs", "3"],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
 def test_a_job_waits_for_an_earlier_one_and_holds_its_card_to_its_end(tmp_path):
     """The script must find the lock held by itself, and a card in CUDA_VISIBLE_DEVICES."""
     lock = tmp_path / "run.lock"
@@ -108,20 +102,7 @@ def test_a_job_waits_for_an_earlier_one_and_holds_its_card_to_its_end(tmp_path):
         "except BlockingIOError:\n    state = 'held'\n"
         "print(os.environ['CUDA_VISIBLE_DEVICES'], state, sys.argv[1:])\nsys.exit(75)\n"
     )
-    command = [
-        sys.executable,
-        "-m",
-        "study.job",
-        "--lock",
-        str(lock),
-        "--gpus",
-        "1",
-        "--",
-        str(script),
-        "--epochs",
-        "3",
-    ]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    process = start_job(lock, script, environment)
     assert process.stdout.readline() == "waiting for an earlier job of the same run to end\n"
     assert process.poll() is None
     os.close(held)
@@ -130,6 +111,43 @@ def test_a_job_waits_for_an_earlier_one_and_holds_its_card_to_its_end(tmp_path):
     assert process.returncode == 75  # the script's own
     with lock.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # given back
+
+
+def test_a_killed_job_leaves_its_card_to_those_that_wait(tmp_path):
+    """Two cards, three jobs, `kill -9` to one: the third gets its card, and no sooner."""
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "GPU-a,GPU-b", "TMPDIR": str(tmp_path)}
+    environment.pop("SLURM_JOB_ID", None)
+    script = tmp_path / "script.py"
+    script.write_text("import os, time\nprint(os.environ['CUDA_VISIBLE_DEVICES'], flush=True)\ntime.sleep(60)\n")
+    first, second = (start_job(tmp_path / f"{i}.lock", script, environment) for i in range(2))
+    try:
+        card = first.stdout.readline()
+        assert {card, second.stdout.readline()} == {"GPU-a\n", "GPU-b\n"}
+        third = start_job(tmp_path / "third.lock", script, environment)
+        time.sleep(1)
+        os.set_blocking(third.stdout.fileno(), False)
+        assert third.stdout.readline() == ""
+        os.set_blocking(third.stdout.fileno(), True)
+        first.send_signal(signal.SIGKILL)
+        assert third.stdout.readline() == card
+    finally:
+        for process in (first, second, third):
+            process.kill()
+            process.communicate()
+
+
+def test_within_slurm_a_job_has_the_cards_it_was_granted(monkeypatch, tmp_path):
+    """Two jobs of SLURM may both call their card 0; within one larger allocation, runs share its cards out."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    for job in ("17", "18"):
+        monkeypatch.setenv("SLURM_JOB_ID", job)
+        assert own_cards(1) == ["0"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert own_cards(1) == ["0"]
+    assert own_cards(1) == ["1"]
+    monkeypatch.setenv("SLURM_JOB_ID", "19")  # other cards, of the same names
+    assert own_cards(1) == ["0"]
 
 
 # Planning
@@ -163,84 +181,46 @@ def test_a_corpus_left_out_and_seeds_make_the_study_smaller_and_larger(tmp_path)
 
 
 @needs_snakemake
-def test_a_bad_configuration_stops_with_its_reason(tmp_path):
-    result = snakemake(tmp_path, "-n", "--config", "models=[cnn]")
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("-n", "--config", "models=[cnn]"), "study configuration: models has unknown cnn; choose from"),
+        (("-n", "vgg_ish", "--config", "models=[ast]"), "vgg_ish is not in the configuration, which has magnatagatune"),
+        (
+            ("-n", "evaluation/makam/ast_from_makam.json"),
+            "ast_from_makam on makam starts from the corpus itself",
+        ),
+        (
+            ("-c2", "makam"),
+            "corpora: no directory data/magnatagatune, data/fma, data/lyra, data/makam, data/hindustani",
+        ),
+    ],
+)
+def test_what_cannot_be_done_stops_with_its_reason(tmp_path, arguments, reason):
+    result = snakemake(tmp_path, *arguments)
     assert result.returncode != 0
-    assert "models has unknown cnn" in result.stdout + result.stderr
+    assert sum(reason in line for line in result.stdout.splitlines()) == 1, result.stdout
+    assert "Traceback" not in result.stdout
 
 
 @needs_snakemake
-def test_two_workflows_do_not_run_at_once(tmp_path):
+@pytest.mark.skipif(
+    importlib.util.find_spec("snakemake_executor_plugin_slurm") is None, reason="SLURM's executor is not installed"
+)
+def test_on_a_cluster_the_number_of_gpus_must_be_said(tmp_path):
+    """The login node has none, and 198 trainings on processors are not what was meant."""
+    result = snakemake(tmp_path, "-n", "--profile", str(ROOT / "profiles" / "slurm"))
+    assert result.returncode != 0
+    assert "--config gpus_per_run=1" in result.stdout
+
+
+@needs_snakemake
+def test_two_workflows_do_not_run_at_once_but_what_is_left_can_be_asked(tmp_path):
     results = tmp_path / "results"
     results.mkdir()
     with (results / ".workflow.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        result = snakemake(tmp_path, "-c1", "makam")
-    assert result.returncode != 0
-    assert "another snakemake is at work" in result.stdout + result.stderr
-
-
-# Running (minutes)
-
-
-def demo_config(directory: Path) -> Path:
-    config = yaml.safe_load((ROOT / "study" / "demo.yaml").read_text(encoding="utf-8"))
-    config |= {
-        "corpora": {name: f"data/{name}" for name in ("makam", "hindustani")},
-        "demo": {"recordings": 48, "seconds": 5},
-        "models": ["musicnn"],
-        "epochs": 1,
-        "resamples": 200,
-        "models_dir": "saved_models",
-        "evaluation_dir": "evaluation",
-        "results_dir": "results",
-    }
-    path = directory / "demo.yaml"
-    path.write_text(yaml.safe_dump(config))
-    return path
-
-
-@needs_snakemake
-@pytest.mark.slow
-def test_a_workflow_killed_five_times_ends_as_one_that_ran_through(tmp_path):
-    """`kill -9` to Snakemake alone, its jobs going on without it, at moments five to twenty seconds in."""
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    for directory in (whole, cut):
-        directory.mkdir()
-    config = str(demo_config(tmp_path))
-    result = snakemake(whole, "-c2", "--configfile", config)
-    assert result.returncode == 0, result.stderr
-    command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "-d", str(cut), "-c2"]
-    for seconds in (12, 20, 9, 16, 14):
-        process = subprocess.Popen(
-            [*command, "--configfile", config], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        time.sleep(seconds)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    result = snakemake(cut, "-c2", "--configfile", config)
-    assert result.returncode == 0, result.stderr
-    names = ["results/single_domain.csv", "results/transfer.csv", "results/statistics/makam.json"]
-    names += [str(path.relative_to(whole)) for path in (whole / "evaluation").rglob("*.csv")]
-    assert len(names) == 3 + 6
-    for name in names:
-        assert (cut / name).read_bytes() == (whole / name).read_bytes(), name
-    assert planned_nothing(snakemake(cut, "-n", "--configfile", config))
-
-
-@needs_snakemake
-@pytest.mark.slow
-def test_a_failed_run_does_not_stop_those_that_do_not_need_it(tmp_path):
-    config = str(demo_config(tmp_path))
-    result = snakemake(tmp_path, "-c2", "--configfile", config, "results/spectrograms/makam.done")
-    assert result.returncode == 0, result.stderr
-    broken = tmp_path / "data" / "hindustani"
-    result = snakemake(tmp_path, "-c2", "--configfile", config, "results/spectrograms/hindustani.done")
-    shutil.rmtree(broken / "split")
-    result = snakemake(tmp_path, "-c2", "--configfile", config)
-    assert result.returncode != 0
-    assert (tmp_path / "evaluation" / "makam" / "musicnn.json").is_file()
-
-
-def planned_nothing(result: subprocess.CompletedProcess) -> bool:
-    return "Nothing to be done" in result.stdout + result.stderr
+        result = snakemake(tmp_path, "-c1", "evaluation/makam/ast.json")
+        assert result.returncode != 0
+        assert "another snakemake is at work" in result.stdout
+        assert planned(snakemake(tmp_path, "-n", "evaluation/makam/ast.json"))["train"] == 1
