@@ -15,6 +15,7 @@ import base64
 import itertools
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,18 @@ class TargetStatistics:
     def gain_samples(self, source: str) -> np.ndarray:
         """(resamples,) gain in ROC-AUC over from scratch, mean over all models, whole network; see `sources`."""
         return np.frombuffer(base64.b64decode(self.packed_gains[source]), dtype="<f4").astype(np.float64)
+
+    @property
+    def can_tell(self) -> bool:
+        """Whether the resamples suffice for any claim to be significant: p is never below 1 / (1 + resamples)."""
+        largest = max(
+            (Counter(of.metric for of in claims).most_common(1)[0][1] for claims in self._families), default=1
+        )
+        return largest / (1 + self.resamples) <= ALPHA
+
+    @property
+    def _families(self) -> list[tuple[Claim, ...]]:
+        return [claims for claims in (self.over_scratch, self.between_sources) if claims]
 
     @property
     def sources(self) -> tuple[str, ...]:

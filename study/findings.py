@@ -75,7 +75,7 @@ def teachers(study: Study, found: Mapping[str, TargetStatistics]) -> list[Teache
         len(of) == (len(study.datasets) - 1) * len(study.models)
         and all(g is not None and not math.isnan(g) for g in of)
         for of in gains.values()
-    )
+    ) and all(_same_seeds(study, result) for results in by_source.values() for result in results)
     ranked = []
     for source, results in by_source.items():
         if not results:
@@ -94,6 +94,11 @@ def teachers(study: Study, found: Mapping[str, TargetStatistics]) -> list[Teache
             )
         )
     return sorted(ranked, key=lambda teacher: -(teacher.mean_gain if complete else teacher.wins))
+
+
+def _same_seeds(study: Study, transfer: Result) -> bool:
+    scratch = study.get(transfer.dataset, transfer.run.model)
+    return scratch is not None and scratch.seeds == transfer.seeds
 
 
 def _transfers(study: Study, *, final_layer_only: bool = False) -> list[Result]:
@@ -115,6 +120,11 @@ def answers(study: Study, found: Mapping[str, TargetStatistics]) -> list[str]:
         sentences += [_beyond_chance(ranked[0].source, gains.pairs())] if found else []
         last = ranked[-1]
         sentences.append(f"{_title(last.source)} teaches least ({signed(last.mean_gain, 3)}).")
+    elif study.missing:
+        sentences.append("Evaluations are missing, so that the mean gains of sources are not compared.")
+    if not all(of.can_tell for of in found.values()):
+        few = min(of.resamples for of in found.values())
+        sentences.append(f"{few} resamples are too few for differences to count as beyond chance; draw more.")
     return [*sentences, *_by_target(ranked), *_how_often(study, found), *_best_models(study)]
 
 

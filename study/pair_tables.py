@@ -56,9 +56,9 @@ def mean_pairs_table(study: Study, pairs: Sequence[SourcePair]) -> Table:
         (
             Cell(DATASETS[pair.better].title),
             Cell(DATASETS[pair.worse].title),
-            Cell(", ".join(DATASETS[name].title for name in pair.targets)),
             _cell(pair.difference, pair.interval.low, pair.interval.high, "▲" if pair.significant else ""),
             Cell(p_text(pair.p_holm)),
+            Cell(", ".join(DATASETS[name].title for name in pair.targets)),
         )
         for pair in sorted(pairs, key=lambda pair: -pair.difference)
     ]
@@ -67,8 +67,8 @@ def mean_pairs_table(study: Study, pairs: Sequence[SourcePair]) -> Table:
         "and the targets that both sources have. ▲: beyond chance (paired bootstrap, p ≤ 0.05 after Holm's correction "
         "over all pairs)."
     )
-    header = ("Source", "against", "On", "Difference", "p (Holm)")
-    return Table(" ".join((caption, *study.notes)), header, tuple(rows), text_columns=3)
+    header = ("Source", "against", "Difference", "p (Holm)", "On")
+    return Table(" ".join((caption, *study.notes)), header, tuple(rows), text_columns=2)
 
 
 def pair_rows(statistics: Mapping[str, TargetStatistics], pairs: Sequence[SourcePair]) -> list[dict[str, object]]:

@@ -101,6 +101,29 @@ def test_tables_of_the_answer_have_the_intervals_of_the_statistics(tmp_path):
     assert first[0].value == "FMA-medium" and first[2].value == "Lyra, Turkish-makam"
 
 
+def test_a_seed_that_is_missing_on_one_side_leaves_means_out_and_is_told(tmp_path):
+    write_evaluations(tmp_path, CORPORA, seeds=(0, 1))
+    (tmp_path / "makam" / "musicnn.json").unlink()
+    study = load_study(tmp_path, CORPORA, ("musicnn",), (0, 1))
+    found = {dataset: target_statistics(study, dataset, resamples=1000) for dataset in CORPORA}
+    assert [teacher.mean_gain for teacher in teachers(study, found)] == [None] * 3
+    first, second, *_ = answers(study, found)
+    assert "most often" in first
+    assert second == "Evaluations are missing, so that the mean gains of sources are not compared."
+
+
+def test_too_few_resamples_to_tell_anything_are_told(tmp_path):
+    """12 comparisons with training from scratch a metric: p = 1 / (1 + n) times 12 is below 0.05 from n = 239 on."""
+    models = ("vgg_ish", "musicnn", "ast")
+    write_evaluations(tmp_path, CORPORA, models)
+    study = load_study(tmp_path, CORPORA, models)
+    few, enough = (target_statistics(study, "makam", resamples=n) for n in (238, 239))
+    assert not few.can_tell and enough.can_tell
+    warning = "238 resamples are too few for differences to count as beyond chance; draw more."
+    assert warning in answers(study, {"makam": few})
+    assert warning not in answers(study, {"makam": enough})
+
+
 def test_sources_are_drawn_only_where_their_means_can_be_compared(tmp_path):
     study, found = worked({"fma": 0.3, "lyra": 0.1, "makam": -0.2}, spread=0.01)
     paths = save_source_figure(tmp_path, study, SourceGains(study, found))
