@@ -58,7 +58,7 @@ def mean_pairs_table(study: Study, pairs: Sequence[SourcePair]) -> Table:
             Cell(DATASETS[pair.worse].title),
             _cell(pair.difference, pair.interval.low, pair.interval.high, "▲" if pair.significant else ""),
             Cell(p_text(pair.p_holm)),
-            Cell(", ".join(DATASETS[name].title for name in pair.targets)),
+            Cell(_targets(study, pair)),
         )
         for pair in sorted(pairs, key=lambda pair: -pair.difference)
     ]
@@ -69,6 +69,12 @@ def mean_pairs_table(study: Study, pairs: Sequence[SourcePair]) -> Table:
     )
     header = ("Source", "against", "Difference", "p (Holm)", "On")
     return Table(" ".join((caption, *study.notes)), header, tuple(rows), text_columns=2)
+
+
+def _targets(study: Study, pair: SourcePair) -> str:
+    if len(pair.targets) == len(study.datasets) - 2:
+        return f"all others ({len(pair.targets)})"
+    return ", ".join(DATASETS[name].title for name in pair.targets)
 
 
 def pair_rows(statistics: Mapping[str, TargetStatistics], pairs: Sequence[SourcePair]) -> list[dict[str, object]]:

@@ -6,6 +6,7 @@ A cell is a value, which may be set in bold, and what stands behind it in plain 
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,9 +19,16 @@ _LATEX = {
     "−": "$-$",
     "–": "--",
     "—": "---",
+    "≤": r"$\le$",
+    "<": "$<$",
+    ">": "$>$",
+    "|": "$|$",
+    "·": r"$\cdot$",
+    "…": r"\ldots{}",
     "▲": r"$\blacktriangle$",
     "▼": r"$\blacktriangledown$",
 }
+_WIDE = 5  # columns that fit a page upright
 
 
 @dataclass(frozen=True)
@@ -62,23 +70,38 @@ def to_markdown(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """A `longtable` in the style of booktabs; needs the packages booktabs, longtable and amssymb."""
+    """A `longtable` in the style of booktabs; needs the packages booktabs, longtable, amssymb and pdflscape.
+
+    Tables of many columns lie on their side in small type, what stands behind a value below it.
+    """
+    wide = len(table.header) > _WIDE
+
+    def stacked(*lines: str) -> str:
+        # The braces keep a line that begins with "[" from being taken for an option of the line break.
+        return r"\shortstack[r]{" + r"\\{}".join(lines) + "}" if len(lines) > 1 else lines[0]
 
     def cell(of: Cell) -> str:
         value = rf"\textbf{{{_latex(of.value)}}}" if of.bold else _latex(of.value)
+        if wide and of.rest:
+            return stacked(value, _latex(of.rest))
         return f"{value} {_latex(of.rest)}".strip()
+
+    def head(text: str) -> str:
+        return stacked(*map(_latex, re.split(r"(?<=:) | (?=\()", text))) if wide else _latex(text)
 
     def line(cells: Sequence[str]) -> str:
         return f"{' & '.join(cells)} \\\\\n"
 
     columns = "l" * table.text_columns + "r" * (len(table.header) - table.text_columns)
-    return (
-        "% needs \\usepackage{booktabs,longtable,amssymb}\n"
+    text = (
         f"\\begin{{longtable}}{{{columns}}}\n\\caption{{{_latex(table.caption)}}}\\\\\n\\toprule\n"
-        f"{line([_latex(text) for text in table.header])}\\midrule\n\\endhead\n\\bottomrule\n\\endfoot\n"
+        f"{line([head(text) for text in table.header])}\\midrule\n\\endhead\n\\bottomrule\n\\endfoot\n"
         + "".join(line([cell(of) for of in row]) for row in table.rows)
         + "\\end{longtable}\n"
     )
+    if wide:
+        text = f"\\begin{{landscape}}\n\\tiny\\setlength{{\\tabcolsep}}{{3pt}}\n{text}\\end{{landscape}}\n"
+    return f"% needs \\usepackage{{booktabs,longtable,amssymb,pdflscape}}\n{text}"
 
 
 def _latex(text: str) -> str:

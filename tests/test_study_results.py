@@ -17,7 +17,6 @@ from study.findings import best_result, gain, teachers
 from study.report_answer import targets_table
 from study.results import SYNTHETIC_NOTE, load_study, published_study, seed_dir
 from study.statistics import draw_resamples
-from study.table_formats import Cell, Table, to_html, to_latex, to_markdown
 from study.tables import COLUMNS, single_domain_table, transfer_table, write_tables
 from tests.study_results import RECORDINGS, write_evaluation, write_evaluations
 
@@ -218,14 +217,6 @@ def test_synthetic_studies_say_so_and_are_not_set_beside_published_figures(evalu
         if path.suffix != ".csv":
             text = path.read_text(encoding="utf-8")
             assert SYNTHETIC_NOTE in text and "Published" not in text
-
-
-def test_formats_escape_what_they_must():
-    table = Table("A & B | 100 %", ("Tag_name", "x"), ((Cell("a|b_<c>"), Cell("0.5", "± 0.1 ▲", bold=True)),), 1)
-    assert "| a\\|b_<c> | **0.5** ± 0.1 ▲ |" in to_markdown(table)
-    latex = to_latex(table)
-    assert r"a|b\_<c> & \textbf{0.5} $\pm$ 0.1 $\blacktriangle$ \\" in latex and r"A \& B | 100 \%" in latex
-    assert '<th scope="row">a|b_&lt;c&gt;</th><td><b>0.5</b> <small>± 0.1 ▲</small></td>' in to_html(table)
 
 
 def test_statistics_file_is_strict_json(tmp_path, evaluation_dir):
