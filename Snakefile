@@ -34,7 +34,10 @@ except UserError as error:
     raise WorkflowError(str(error))
 
 ROOT = shlex.quote(str(workflow.basedir))
-PYTHON = f"PYTHONPATH={ROOT} OMP_NUM_THREADS={STUDY.threads} {shlex.quote(sys.executable)}"
+# Sums, and so weights, depend on the number of threads: it must be the study's, however many processors Snakemake or
+# SLURM gives a job. Snakemake sets both variables to those, and PyTorch heeds both.
+THREADS = f"OMP_NUM_THREADS={STUDY.threads} MKL_NUM_THREADS={STUDY.threads}"
+PYTHON = f"PYTHONPATH={ROOT} {THREADS} {shlex.quote(sys.executable)}"
 CORPORA, MODEL_NAMES = list(STUDY.corpora), list(STUDY.models)
 MODELS_DIR, EVALUATION_DIR, RESULTS = (str(d) for d in (STUDY.models_dir, STUDY.evaluation_dir, STUDY.results_dir))
 # Which executor it will be is not known yet, but only that of a cluster is given a number of jobs. Which cards
