@@ -68,6 +68,11 @@ def parse_arguments() -> argparse.Namespace:
     running.add_argument("--save_every", type=positive_float, default=10.0, help="minutes between saves in an epoch")
     running.add_argument("--restart", action="store_true", help="begin anew, also if there is a result or saved state")
     running.add_argument("--deterministic", action="store_true", help="use deterministic algorithms only, on CUDA too")
+    running.add_argument(
+        "--no_graph",
+        action="store_true",
+        help="on CUDA: launch the operations of a step one by one, instead of recording them once and replaying them",
+    )
     return parser.parse_args()
 
 
