@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
+import sys
 from pathlib import Path
 
 from config import MODELS_DIR, run_config
 from models.sizes import AST_SIZES, MUSICNN_LAYOUTS
 from runtime.arguments import ScriptParser, add_run_arguments, positive_float, positive_int, seed_number
-from runtime.errors import run_script
+from runtime.errors import GraphError, run_script
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -92,7 +94,12 @@ def main() -> None:
     from training.settings import TrainingSettings
 
     same = [field.name for field in dataclasses.fields(TrainingSettings) if field.name != "run"]
-    train(TrainingSettings(run=run, **{name: getattr(arguments, name) for name in same}))
+    try:
+        train(TrainingSettings(run=run, **{name: getattr(arguments, name) for name in same}))
+    except GraphError as error:
+        # What is left of a failed recording on the GPU ends with this program, which begins again without one.
+        print(f"NOTE: {error}. Beginning again with it: slower, and the same result.", flush=True)
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:], "--no_graph"])
 
 
 if __name__ == "__main__":

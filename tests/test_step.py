@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
-from config import MODELS
+from config import MODELS, ROOT
 from models import TaggingModel, build_model
 from models.transfer import train_final_layer_only
 from runtime.cuda_graphs import CudaGraphs, Recorder
 from runtime.devices import Precision
-from runtime.errors import TrainingError
+from runtime.errors import GraphError
+from tests.commands import run
 from tests.recorded_steps import RecordedSteps
 from training.schedules import make_schedule, set_learning_rate
 from training.step import WARM_UP, TrainingStep
@@ -92,7 +94,7 @@ def test_a_step_that_cannot_be_recorded_is_told_in_a_line_with_the_way_out():
     model = new_model("musicnn")
     embed: Callable[[Tensor], Tensor] = model.embed
     model.embed = lambda x: embed(x) if x.mean().item() < 0 else embed(-x)  # waits for the device
-    with pytest.raises(TrainingError, match=r"cannot be recorded as a CUDA graph .*--no_graph"):
+    with pytest.raises(GraphError, match=r"cannot be recorded as a CUDA graph .*--no_graph"):
         trained(model, "float32", 1, RecordedSteps(model))
 
 
@@ -108,3 +110,32 @@ def test_replayed_cuda_graphs_learn_what_launched_steps_learn(name, precision):
     assert replayed_losses == pytest.approx(losses, rel=1e-3 if precision == "float32" else 2e-2)
     counts = [key for key in weights if key.endswith("num_batches_tracked")]
     assert all(torch.equal(replayed_weights[key], weights[key]) for key in counts)
+
+
+STAND_IN = """
+import sys
+
+import train
+import training.loop
+from runtime.errors import GraphError
+
+
+def failing(settings):
+    if not settings.no_graph:
+        raise GraphError("no graph (a reason); go on with --no_graph")
+    print("trained", settings.run.name, sys.prefix)
+
+
+training.loop.train = failing
+train.main()
+"""
+
+
+def test_a_training_whose_steps_cannot_be_recorded_says_so_and_begins_again_without(tmp_path):
+    script = tmp_path / "stand_in.py"
+    script.write_text(STAND_IN)
+    options = ("--dataset", "makam", "--model_name", "musicnn")
+    code, output, errors = run(script, *options, env={"PYTHONPATH": str(ROOT)})
+    assert code == 0, errors
+    note, trained_line = output.splitlines()
+    assert note.startswith("NOTE: no graph (a reason)") and trained_line == f"trained musicnn {sys.prefix}"

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from runtime.cuda_graphs import Recorder
 from runtime.devices import Precision
-from runtime.errors import TrainingError, out_of_memory
+from runtime.errors import GraphError, out_of_memory
 
 WARM_UP = 3  # whole batches launched before one is recorded: libraries prepare themselves in the first
 
@@ -56,7 +56,7 @@ class TrainingStep:
             device; valid until the next step.
 
         Raises:
-            TrainingError: the step cannot be recorded.
+            GraphError: the step cannot be recorded; the process should not be used any further.
         """
         if self.recorder is None:
             return self._launch(optimizer, crops, targets, average_share or len(crops))
@@ -102,7 +102,6 @@ class TrainingStep:
             if out_of_memory(error):
                 raise
             reason = str(error).partition("\n")[0]
-            raise TrainingError(
-                f"the training step cannot be recorded as a CUDA graph ({reason}); go on with --no_graph"
-            ) from error
+            message = f"the training step cannot be recorded as a CUDA graph ({reason}); go on with --no_graph"
+            raise GraphError(message) from error
         self.gradients = [parameter.grad for parameter in self.parameters]
