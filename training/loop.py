@@ -26,7 +26,7 @@ from runtime.devices import Precision
 from runtime.errors import EXIT_STOPPED, Stopped, TrainingError, out_of_memory
 from runtime.processes import connected, started_processes
 from runtime.signals import StopRequest
-from training.history import TensorBoard, epoch_line, write_csv
+from training.history import Record, epoch_line
 from training.job import Job, open_sources, prepare, write_result
 from training.schedules import set_learning_rate
 from training.settings import TrainingSettings
@@ -71,7 +71,7 @@ def _run(job: Job) -> None:
         set_random_states(state.random, job.device)
     train_source, valid_source = open_sources(job)
     train_labels = torch.from_numpy(job.recordings.labels).to(job.device, torch.float32)
-    board = TensorBoard(checkpoint.with_suffix(".tensorboard"), first_step=state.epoch) if processes.first else None
+    record = Record(checkpoint, state.history) if processes.first else None
 
     with StopRequest() as stop:
         while state.epoch <= run.epochs and not _out_of_patience(job):
@@ -94,14 +94,12 @@ def _run(job: Job) -> None:
             state.epoch, state.batch, state.loss_sum, state.seconds = state.epoch + 1, 0, 0.0, 0.0
             _save(job, optimizer)
             if processes.first:
-                write_csv(checkpoint.with_suffix(".history.csv"), state.history)
-                board.add(row)
+                record.add(state.history)
                 print(epoch_line(row, run.epochs), flush=True)
             (stopping,) = processes.any(bool(stop.requested))
             if stopping and state.epoch <= run.epochs:
                 raise _stopped(job, stop)
     if processes.first:
-        board.close()
         write_result(job)
 
 
