@@ -21,7 +21,13 @@ from runtime.provenance import versions
 from training.schedules import Schedule, make_schedule
 from training.settings import TrainingSettings
 from training.start import build_network, load_source, set_initial_weights, spread_network
-from training.state import TrainingState, check_identity, load_state
+from training.state import (
+    TrainingState,
+    check_identity,
+    check_length_of_result,
+    check_length_of_state,
+    load_state,
+)
 
 
 @dataclass
@@ -145,6 +151,7 @@ def _find_state(settings: TrainingSettings, identity: dict[str, Any]) -> Trainin
     if path.is_file():
         state = load_state(path)
         check_identity(state.identity, identity, path)
+        check_length_of_state(state, settings.run.epochs, settings.run.patience, path)
         print(f"continuing in epoch {state.epoch} after {state.batch} batches, as saved in {path}")
         return state
     if settings.checkpoint.is_file():
@@ -155,11 +162,7 @@ def _find_state(settings: TrainingSettings, identity: dict[str, Any]) -> Trainin
                 "another --models_dir"
             )
         check_identity(info.training["identity"], identity, settings.checkpoint)
-        if info.training["epochs"] < settings.run.epochs:
-            raise TrainingError(
-                f"{settings.checkpoint} has been trained for {info.training['epochs']} epochs and its state is gone; "
-                f"--restart trains it for {settings.run.epochs} from the beginning"
-            )
+        check_length_of_result(info.training, settings.run.epochs, settings.run.patience, settings.checkpoint)
         print(f"{settings.checkpoint} is already trained; --restart trains it again")
         return None
     return TrainingState(identity)
