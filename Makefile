@@ -30,10 +30,17 @@ bench: $(VENV)/.ready
 	mkdir -p build/bench
 	$(RUN) -m benchmarks.bench_preprocessing --out build/bench/preprocessing.json
 	$(RUN) -m benchmarks.bench_models --device cpu --out build/bench/models-cpu.json
+	$(RUN) -m benchmarks.bench_start --device cpu --out build/bench/start-cpu.json
+	$(RUN) -m benchmarks.bench_epoch_end --device cpu --dir build/bench --out build/bench/epoch-end-cpu.json
 
+# All models on one GPU, in less than eight minutes, and what the whole study would take there.
 bench-gpu: $(VENV)/.ready
 	mkdir -p build/bench
-	$(RUN) -m benchmarks.bench_models --device cuda:0 --steps 50 --out build/bench/models-gpu.json
+	$(RUN) -m benchmarks.bench_models --device cuda:0 --what training final_layer evaluation --steps 50 --minutes 5 \
+		--out build/bench/models-gpu.json
+	$(RUN) -m benchmarks.bench_start --device cuda:0 --rounds 1 --out build/bench/start-gpu.json
+	$(RUN) -m benchmarks.bench_epoch_end --device cuda:0 --dir build/bench --out build/bench/epoch-end-gpu.json
+	$(RUN) -m benchmarks.projection build/bench/models-gpu.json build/bench/epoch-end-gpu.json
 
 # The study on demo corpora: workflow, tables, figures and report (Python 3.11 or later).
 study-demo: $(VENV)/.study

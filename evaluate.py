@@ -47,7 +47,7 @@ def main() -> None:
     if normalisation is not None and not (all(map(math.isfinite, normalisation)) and normalisation[1] > 0):
         raise UsageError("--ast_normalisation takes a mean and a standard deviation above 0, both in dB")
 
-    from datasets.loading import Normalisation  # imports PyTorch: not before the arguments are known to be good
+    from datasets.normalisation import Normalisation  # imports PyTorch: not before the arguments are known to be good
     from evaluation.run import EvaluationSettings, evaluate
 
     metrics, recordings, files = evaluate(

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
+import sys
 from pathlib import Path
 
 from config import MODELS_DIR, run_config
 from models.sizes import AST_SIZES, MUSICNN_LAYOUTS
 from runtime.arguments import ScriptParser, add_run_arguments, positive_float, positive_int, seed_number
-from runtime.errors import run_script
+from runtime.errors import GraphError, run_script
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -68,6 +70,11 @@ def parse_arguments() -> argparse.Namespace:
     running.add_argument("--save_every", type=positive_float, default=10.0, help="minutes between saves in an epoch")
     running.add_argument("--restart", action="store_true", help="begin anew, also if there is a result or saved state")
     running.add_argument("--deterministic", action="store_true", help="use deterministic algorithms only, on CUDA too")
+    running.add_argument(
+        "--no_graph",
+        action="store_true",
+        help="on CUDA: launch the operations of a step one by one, instead of recording them once and replaying them",
+    )
     return parser.parse_args()
 
 
@@ -87,7 +94,12 @@ def main() -> None:
     from training.settings import TrainingSettings
 
     same = [field.name for field in dataclasses.fields(TrainingSettings) if field.name != "run"]
-    train(TrainingSettings(run=run, **{name: getattr(arguments, name) for name in same}))
+    try:
+        train(TrainingSettings(run=run, **{name: getattr(arguments, name) for name in same}))
+    except GraphError as error:
+        # What is left of a failed recording on the GPU ends with this program, which begins again without one.
+        print(f"NOTE: {error}. Beginning again with it: slower, and the same result.", flush=True)
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:], "--no_graph"])
 
 
 if __name__ == "__main__":

@@ -8,11 +8,10 @@ in memory (of the GPU, where it has room) the spectrograms are float16, a roundi
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -22,14 +21,18 @@ from tqdm import tqdm
 from config import SPECTROGRAM
 from datasets.crops import CropBatch
 from datasets.recordings import Recordings
-from runtime.errors import DataError
+
+T = TypeVar("T")
 
 
 class CropSource(Protocol):
-    """Gives the crops of a plan."""
+    """Gives the crops of a plan and the labels of their recordings."""
 
-    def load(self, batches: Iterable[CropBatch]) -> Iterator[tuple[CropBatch, Tensor]]:
-        """Each batch of the plan with its crops, (batch, frames, 128) float32 dB on the device."""
+    def load(self, batches: Iterable[CropBatch]) -> Iterator[tuple[CropBatch, Tensor, Tensor]]:
+        """Each batch of the plan, its crops, (batch, frames, 128) dB, and labels, (batch, tags), 0 or 1.
+
+        Both are float32 on the device.
+        """
         ...
 
 
@@ -46,16 +49,20 @@ class FileSource:
         """
         self.recordings, self.frames, self.device, self.threads = recordings, frames, device, threads
 
-    def _read(self, batch: CropBatch) -> Tensor:
+    def _read(self, batch: CropBatch) -> tuple[Tensor, Tensor]:
         crops = np.empty((len(batch), self.frames, SPECTROGRAM.n_mels), dtype=np.float32)
         for first, last in _runs(batch, self.frames):  # consecutive chunks are one read
             index, start, count = int(batch.recordings[first]), int(batch.starts[first]), last - first
             block = self.recordings.read(index, start, count * self.frames)
             crops[first:last] = block.reshape(count, self.frames, SPECTROGRAM.n_mels)
-        tensor = torch.from_numpy(crops)
-        return tensor.pin_memory() if self.device.type == "cuda" else tensor
+        both = torch.from_numpy(crops), torch.from_numpy(self.recordings.labels[batch.recordings].astype(np.float32))
+        return tuple(tensor.pin_memory() for tensor in both) if self.device.type == "cuda" else both
 
-    def load(self, batches: Iterable[CropBatch]) -> Iterator[tuple[CropBatch, Tensor]]:
+    def _on_device(self, batch: CropBatch, read: tuple[Tensor, Tensor]) -> tuple[CropBatch, Tensor, Tensor]:
+        crops, labels = (tensor.to(self.device, non_blocking=True) for tensor in read)
+        return batch, crops, labels
+
+    def load(self, batches: Iterable[CropBatch]) -> Iterator[tuple[CropBatch, Tensor, Tensor]]:
         """See `CropSource.load`.
 
         Raises:
@@ -63,19 +70,19 @@ class FileSource:
         """
         if self.threads == 0:
             for batch in batches:
-                yield batch, self._read(batch).to(self.device)
+                yield self._on_device(batch, self._read(batch))
             return
         pool = ThreadPoolExecutor(self.threads, thread_name_prefix="crops")
-        waiting: deque[tuple[CropBatch, Future[Tensor]]] = deque()
+        waiting: deque[tuple[CropBatch, Future[tuple[Tensor, Tensor]]]] = deque()
         try:
             for batch in batches:
                 waiting.append((batch, pool.submit(self._read, batch)))
                 if len(waiting) > 2 * self.threads:
-                    ready, crops = waiting.popleft()
-                    yield ready, crops.result().to(self.device, non_blocking=True)
+                    ready, read = waiting.popleft()
+                    yield self._on_device(ready, read.result())
             while waiting:
-                ready, crops = waiting.popleft()
-                yield ready, crops.result().to(self.device, non_blocking=True)
+                ready, read = waiting.popleft()
+                yield self._on_device(ready, read.result())
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -99,14 +106,16 @@ class MemorySource:
             DataError: a spectrogram cannot be read.
         """
         lengths = recordings.n_frames
-        self.frames = frames
+        self.frames, self.device = frames, device
         self.offsets = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)])).to(device)
+        self.labels = torch.from_numpy(recordings.labels).to(device, torch.float32)
         self.values = torch.empty((int(lengths.sum()), SPECTROGRAM.n_mels), dtype=torch.float16, device=device)
-        self.device = device
         position = 0
-        for spectrogram in read_all(recordings, threads, f"loading {recordings.split} into {device.type} memory"):
-            block = torch.from_numpy(spectrogram)
-            self.values[position : position + len(block)] = block.to(device, torch.float16)
+        description = f"loading {recordings.split} into {device.type} memory"
+        for block in for_all(
+            recordings, lambda index: torch.from_numpy(recordings.read(index)).half(), threads, description
+        ):
+            self.values[position : position + len(block)] = block
             position += len(block)
 
     @staticmethod
@@ -114,12 +123,16 @@ class MemorySource:
         """Memory that holding these recordings takes."""
         return int(recordings.n_frames.sum()) * SPECTROGRAM.n_mels * 2
 
-    def load(self, batches: Iterable[CropBatch]) -> Iterator[tuple[CropBatch, Tensor]]:
+    def load(self, batches: Iterable[CropBatch]) -> Iterator[tuple[CropBatch, Tensor, Tensor]]:
         """See `CropSource.load`."""
-        for batch in batches:
-            recordings = torch.from_numpy(batch.recordings).to(self.device, non_blocking=True)
-            starts = torch.from_numpy(batch.starts).to(self.device, non_blocking=True)
-            yield batch, self.gather(recordings, starts)
+        batches = list(batches)
+        if not batches:
+            return
+        # The whole plan goes to the device at once: small copies for each batch can make the program wait for a GPU.
+        plan = np.concatenate([(batch.recordings, batch.starts) for batch in batches], axis=1)
+        parts = torch.from_numpy(plan).to(self.device).split([len(batch) for batch in batches], dim=1)
+        for batch, (recordings, starts) in zip(batches, parts, strict=True):
+            yield batch, self.gather(recordings, starts), self.labels[recordings]
 
     def gather(self, recordings: Tensor, starts: Tensor) -> Tensor:
         """Crops at the given places, (batch, frames, 128) float32 dB.
@@ -134,13 +147,13 @@ class MemorySource:
         return crops.masked_fill_(~inside[..., None], SPECTROGRAM.floor_db)
 
 
-def read_all(recordings: Recordings, threads: int, description: str) -> Iterator[np.ndarray]:
-    """Every whole spectrogram in order, (frames, 128) float32 dB, read ahead by threads, with progress."""
+def for_all(recordings: Recordings, work: Callable[[int], T], threads: int, description: str) -> Iterator[T]:
+    """What `work` makes of each recording's index, in order, done ahead by threads, with progress."""
     with ThreadPoolExecutor(max(threads, 1)) as pool, tqdm(total=len(recordings), desc=description) as progress:
-        waiting: deque[Future[np.ndarray]] = deque()
+        waiting: deque[Future[T]] = deque()
         try:
             for index in range(len(recordings)):
-                waiting.append(pool.submit(recordings.read, index))
+                waiting.append(pool.submit(work, index))
                 if len(waiting) > 2 * threads:
                     yield waiting.popleft().result()
                     progress.update()
@@ -149,32 +162,3 @@ def read_all(recordings: Recordings, threads: int, description: str) -> Iterator
                 progress.update()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-@dataclass(frozen=True)
-class Normalisation:
-    """Mean and standard deviation (dB) over all values of the training set's spectrograms."""
-
-    mean: float
-    std: float
-
-
-def measure_normalisation(recordings: Recordings, threads: int = 4) -> Normalisation:
-    """Mean and standard deviation over every frame of every recording, in one pass.
-
-    Sums are kept in float64 around a fixed shift, so the variance does not cancel.
-
-    Raises:
-        DataError: a spectrogram cannot be read, or all values are the same.
-    """
-    shift, total, squares, count = -50.0, 0.0, 0.0, 0
-    for spectrogram in read_all(recordings, threads, "mean and standard deviation"):
-        shifted = spectrogram.ravel() - np.float32(shift)
-        total += float(shifted.sum(dtype=np.float64))
-        squares += float(np.einsum("i,i->", shifted, shifted, dtype=np.float64))
-        count += shifted.size
-    mean = total / count
-    variance = max(squares / count - mean**2, 0.0)
-    if variance == 0.0:
-        raise DataError("all values of the training spectrograms are the same; make the spectrograms again")
-    return Normalisation(mean=mean + shift, std=variance**0.5)

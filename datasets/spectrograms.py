@@ -8,6 +8,8 @@ process, a short read is an error one can report.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,17 +48,37 @@ class SpectrogramFile:
         count = self.n_frames - start if count is None else count
         available = max(0, min(count, self.n_frames - start))
         frames = np.full((count, SPECTROGRAM.n_mels), SPECTROGRAM.floor_db, dtype=np.float32)
+        with self._opened() as descriptor:
+            frames[:available] = self._read_frames(descriptor, start, available)
+        return self._finite(frames)
+
+    def values(self) -> np.ndarray:
+        """All values in the order they have in the file, (128 · frames,) float32 dB.
+
+        Raises:
+            DataError: see `read`.
+        """
+        count = SPECTROGRAM.n_mels * self.n_frames
+        with self._opened() as descriptor:
+            data = self._pread(descriptor, count * self.dtype.itemsize, self.offset)
+        return self._finite(np.frombuffer(data, self.dtype).astype(np.float32, copy=False))
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        """The descriptor of the file, known to be the one whose header was read."""
         try:
             with open_regular(self.path, buffering=0) as file:
                 self._check_unchanged(os.fstat(file.fileno()))
-                frames[:available] = self._read_frames(file.fileno(), start, available)
+                yield file.fileno()
         except FileNotFoundError:
             raise DataError(f"the mel-spectrogram {self.path} has been removed while it was in use") from None
         except OSError as error:
             raise DataError(f"the mel-spectrogram {self.path} cannot be read ({error.strerror})") from error
-        if not np.isfinite(frames).all():
+
+    def _finite(self, values: np.ndarray) -> np.ndarray:
+        if not np.isfinite(values).all():
             raise DataError(f"the mel-spectrogram {self.path} holds NaN or infinite values; make or fetch it again")
-        return frames
+        return values
 
     def _read_frames(self, descriptor: int, start: int, count: int) -> np.ndarray:
         """(count, 128) in the file's own type."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from config import EVALUATION_DIR, MODELS_DIR, RunConfig
 from datasets import Corpus, Recordings, data_fingerprint, open_corpus, open_recordings
-from datasets.loading import Normalisation, measure_normalisation
+from datasets.normalisation import Normalisation, measure_normalisation
 from evaluation.metrics import Metrics, evaluate_scores
 from evaluation.recording_scores import RecordingScores
 from evaluation.reports import ReportFiles, prepare_report, write_report

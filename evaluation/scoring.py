@@ -48,7 +48,7 @@ def score_recordings(
 
 
 def chunk_outputs(
-    model: TaggingModel, chunks: Iterable[tuple[CropBatch, Tensor]], precision: Precision, n_recordings: int
+    model: TaggingModel, chunks: Iterable[tuple[CropBatch, Tensor, Tensor]], precision: Precision, n_recordings: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Run the model over batches of chunks, showing progress in recordings.
 
@@ -58,7 +58,7 @@ def chunk_outputs(
     owners: list[np.ndarray] = []
     outputs: list[Tensor] = []
     with torch.inference_mode(), tqdm(total=n_recordings, desc="scoring", unit="rec") as progress:
-        for batch, crops in chunks:
+        for batch, crops, _ in chunks:
             with precision.autocast():
                 logits = model(crops)
             owners.append(batch.recordings)

@@ -53,6 +53,10 @@ class TrainingError(UserError):
     """Training cannot go on (a loss that is not finite, out of memory, a busy run)."""
 
 
+class GraphError(TrainingError):
+    """A training step cannot be recorded as a CUDA graph."""
+
+
 class IncompleteError(UserError):
     """The job is done except for some files, which its output has named."""
 

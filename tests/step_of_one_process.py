@@ -13,8 +13,8 @@ from models import build_model
 from models.shared_batch import BatchPlace
 from runtime.devices import resolve_precision
 from runtime.processes import connected, started_processes
-from training.loop import training_step
 from training.start import spread_network
+from training.step import TrainingStep
 
 ROWS = 5  # not a multiple of the number of processes
 
@@ -44,9 +44,10 @@ def main() -> None:
         place.rows, place.share = ROWS, processes.share(ROWS)
         exact = resolve_precision("float32", torch.device("cpu"), cpu_bfloat16=False)
         mine = crops[place.share], targets[place.share]
-        loss = training_step(network, NoStep(model.parameters()), *mine, exact, ROWS / processes.size)
+        take_step = TrainingStep(network, exact)
+        loss = take_step(NoStep(model.parameters()), *mine, ROWS / processes.size)
         loss = processes.sum(loss)
-        del network  # see `connected`
+        del network, take_step  # see `connected`
     if processes.first:
         gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
         torch.save({"loss": loss, "gradients": gradients, "buffers": dict(model.named_buffers())}, path)

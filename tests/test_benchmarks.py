@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -49,6 +50,14 @@ def test_a_comparison_stops_at_its_deadline_and_says_how_many_rounds_there_were(
 
 
 @pytest.fixture
+def epoch_end(tmp_path: Path) -> Path:
+    path = tmp_path / "epoch_end.json"
+    seconds = {model: {"whole": 2.0, "final_layer": 1.5} for model in MODELS}
+    path.write_text(json.dumps({"seconds_at_the_end_of_an_epoch": seconds}))
+    return path
+
+
+@pytest.fixture
 def figures(tmp_path: Path) -> Path:
     rates = {"training": 100.0, "final_layer": 300.0, "evaluation": 1000.0}
     results = [{"name": f"{what} {model}", "ours": rate} for what, rate in rates.items() for model in MODELS]
@@ -57,12 +66,12 @@ def figures(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_projection_counts_training_validation_and_test(figures):
-    rates = read_rates(figures)
+def test_a_projection_counts_training_validation_test_and_ends_of_epochs(figures, epoch_end):
+    rates = read_rates(figures, epoch_end)
     # Makam and AST: 70 epochs of 3709 recordings, 4 chunks of 529, and 18 chunks of 8 s in 150 s of 1059.
-    whole = 70 * 3709 / 100 + 70 * 4 * 529 / 1000 + 18 * 1059 / 1000
+    whole = 70 * 3709 / 100 + 70 * 4 * 529 / 1000 + 18 * 1059 / 1000 + 70 * 2
     assert seconds(run_config("makam", "ast_from_fma"), rates) == pytest.approx(whole)
-    final = whole - 70 * 3709 / 100 + 70 * 3709 / 300
+    final = whole - 70 * 3709 / 100 + 70 * 3709 / 300 - 70 * 0.5
     assert seconds(run_config("makam", "ast_from_fma_f"), rates, start_seconds=15) == pytest.approx(final + 15)
 
 
@@ -80,8 +89,10 @@ def test_all_runs_draw_as_many_recordings_as_epochs_and_sets_say():
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"results": [{"name": "training vgg_ish", "ours": 3}]}'])
-def test_a_projection_from_incomplete_figures_is_refused(tmp_path, content):
-    path = tmp_path / "figures.json"
-    path.write_text(content)
-    with pytest.raises(DataError, match=r"figures\.json"):
-        read_rates(path)
+def test_a_projection_from_incomplete_figures_is_refused(figures, epoch_end, content):
+    for path in (figures, epoch_end):
+        before = path.read_text()
+        path.write_text(content)
+        with pytest.raises(DataError, match=re.escape(path.name)):
+            read_rates(figures, epoch_end)
+        path.write_text(before)

@@ -8,7 +8,8 @@ import torch
 
 from datasets import open_corpus, open_recordings
 from datasets.crops import consecutive_batches, training_batches, validation_batches
-from datasets.loading import FileSource, MemorySource, measure_normalisation
+from datasets.loading import FileSource, MemorySource
+from datasets.normalisation import measure_normalisation
 from runtime.errors import DataError
 
 LENGTHS = np.array([100, 230, 231, 1000, 5000, 460])
@@ -79,22 +80,23 @@ def expected_crop(recordings, index: int, start: int) -> np.ndarray:
 def test_crops_read_from_files_are_the_planned_ones(recordings, threads):
     batches = training_batches(recordings.n_frames, 230, 5, seed=1, epoch=1)
     loaded = list(FileSource(recordings, 230, CPU, threads).load(batches))
-    assert [batch for batch, _ in loaded] == batches
-    for batch, crops in loaded:
+    assert [batch for batch, _, _ in loaded] == batches
+    for batch, crops, labels in loaded:
+        np.testing.assert_array_equal(labels.numpy(), recordings.labels[batch.recordings])
         for row, (index, start) in enumerate(zip(batch.recordings, batch.starts, strict=True)):
             np.testing.assert_array_equal(crops[row].numpy(), expected_crop(recordings, index, start))
 
 
 def test_runs_of_consecutive_chunks_read_at_once_are_the_same_chunks(recordings):
-    for batch, chunks in FileSource(recordings, 50, CPU).load(consecutive_batches(recordings.n_frames, 50, 7)):
+    for batch, chunks, _ in FileSource(recordings, 50, CPU).load(consecutive_batches(recordings.n_frames, 50, 7)):
         for row, (index, start) in enumerate(zip(batch.recordings, batch.starts, strict=True)):
             np.testing.assert_array_equal(chunks[row].numpy(), expected_crop(recordings, index, start)[:50])
 
 
 def test_crops_gathered_from_memory_are_those_of_the_files_rounded_to_float16(recordings):
     batches = training_batches(recordings.n_frames, 230, 5, seed=1, epoch=1)
-    files = dict(enumerate(crops for _, crops in FileSource(recordings, 230, CPU).load(batches)))
-    memory = dict(enumerate(crops for _, crops in MemorySource(recordings, 230, CPU).load(batches)))
+    files = dict(enumerate(crops for _, crops, _ in FileSource(recordings, 230, CPU).load(batches)))
+    memory = dict(enumerate(crops for _, crops, _ in MemorySource(recordings, 230, CPU).load(batches)))
     for i, crops in files.items():
         torch.testing.assert_close(memory[i], crops.half().float(), rtol=0, atol=0)
         assert (memory[i] - crops).abs().max() <= 0.03125 + 1e-6  # half a step of float16 below 128 is 1/32 dB

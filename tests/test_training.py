@@ -22,10 +22,13 @@ from models.checkpoints import load_checkpoint
 from runtime import signals
 from runtime.errors import CheckpointError, Stopped, TrainingError, UsageError
 from tests.corpora import make_corpus
+from tests.recorded_steps import RecordedSteps
 from training import loop
+from training.job import Job
 from training.loop import train
 from training.settings import TrainingSettings
 from training.state import check_length_of_result
+from training.step import TrainingStep
 
 
 def settings(root: Path, dataset: str, model_name: str, *, run_options=None, **options) -> TrainingSettings:
@@ -435,3 +438,26 @@ def test_a_finished_training_answers_for_those_of_its_length_only(done, asked, s
     else:
         with pytest.raises(TrainingError, match=f"been trained for {done[2]} epochs.*--restart"):
             check_length_of_result(training, *asked, Path("x.pth"))
+
+
+@pytest.mark.usefixtures("small_network")
+def test_recorded_steps_train_the_same_weights_also_when_stopped_in_between(root, monkeypatch):
+    launched = weights(train(settings(root, "makam", "musicnn", models_dir=root / "launched")))
+    recorders = []
+
+    def recorded(job: Job) -> TrainingStep:
+        recorders.append(RecordedSteps(job.model))
+        return TrainingStep(job.network, job.precision, job.run.batch_size, recorders[-1])
+
+    monkeypatch.setattr(loop, "training_step", recorded)
+    assert same(launched, weights(train(settings(root, "makam", "musicnn", models_dir=root / "recorded"))))
+    with monkeypatch.context() as patched:
+        stop_after(patched, 5)
+        with pytest.raises(Stopped):
+            train(settings(root, "makam", "musicnn"))
+    assert same(launched, weights(train(settings(root, "makam", "musicnn"))))
+    assert [recorder.replays for recorder in recorders] == [
+        3,
+        1,
+        0,
+    ]  # of 6 whole batches; 4 in front of the stop; 2 left

@@ -9,10 +9,12 @@ import torch
 
 from config import RunConfig, training_state_path
 from datasets import Corpus, Recordings, data_fingerprint, open_corpus, open_recordings
-from datasets.loading import CropSource, FileSource, MemorySource, measure_normalisation
+from datasets.loading import CropSource, FileSource, MemorySource
+from datasets.normalisation import measure_normalisation
 from models import TaggingModel
 from models.checkpoints import Checkpoint, CheckpointInfo, load_checkpoint, save_checkpoint
 from models.shared_batch import BatchPlace
+from runtime.cuda_graphs import CudaGraphs
 from runtime.devices import Precision, describe, resolve_precision
 from runtime.errors import TrainingError, UsageError
 from runtime.memory import keep_freed_memory
@@ -28,6 +30,7 @@ from training.state import (
     check_length_of_state,
     load_state,
 )
+from training.step import TrainingStep
 
 
 @dataclass
@@ -182,6 +185,15 @@ def open_sources(job: Job) -> tuple[CropSource, CropSource]:
     source = MemorySource if where == "memory" else FileSource
     print(f"spectrograms: {'held in memory as float16' if where == 'memory' else 'crops read from files'}")
     return tuple(source(recordings, frames, job.device, threads) for recordings in sets)
+
+
+def training_step(job: Job) -> TrainingStep:
+    """What takes the steps: on a GPU that one process has for itself, whole batches are recorded and replayed."""
+    recorder = None
+    if job.device.type == "cuda" and job.processes.size == 1 and not job.settings.no_graph:
+        recorder = CudaGraphs(job.device)
+        print("training steps: replayed as a CUDA graph")
+    return TrainingStep(job.network, job.precision, job.run.batch_size, recorder)
 
 
 def write_result(job: Job) -> None:

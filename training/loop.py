@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 from tqdm import tqdm
@@ -22,15 +21,15 @@ from datasets.loading import CropSource
 from evaluation.metrics import macro_auc
 from evaluation.scoring import pool_chunks
 from runtime.atomic_files import make_directory, remove_stale_parts
-from runtime.devices import Precision
 from runtime.errors import EXIT_STOPPED, Stopped, TrainingError, out_of_memory
 from runtime.processes import connected, started_processes
 from runtime.signals import StopRequest
 from training.history import Record, epoch_line
-from training.job import Job, open_sources, prepare, write_result
+from training.job import Job, open_sources, prepare, training_step, write_result
 from training.schedules import set_learning_rate
 from training.settings import TrainingSettings
 from training.state import random_states, save_state, set_random_states, training_lock
+from training.step import TrainingStep
 
 LOSS_CHECK_EVERY = 50  # steps; looking at the loss makes the program wait for a GPU
 
@@ -70,7 +69,7 @@ def _run(job: Job) -> None:
             optimizer.load_state_dict(state.optimizer)
         set_random_states(state.random, job.device)
     train_source, valid_source = open_sources(job)
-    train_labels = torch.from_numpy(job.recordings.labels).to(job.device, torch.float32)
+    take_step = training_step(job)
     record = Record(checkpoint, state.history) if processes.first else None
 
     with StopRequest() as stop:
@@ -82,7 +81,7 @@ def _run(job: Job) -> None:
                 if not schedule.keeps_optimizer(phase):
                     optimizer = schedule.optimizer(phase, job.trainable())
                 state.phase = phase
-            _train_epoch(job, optimizer, train_source, train_labels, stop)
+            _train_epoch(job, take_step, optimizer, train_source, stop)
             row = _validate(job, valid_source, stop)
             if row is None:
                 _save(job, optimizer)
@@ -103,7 +102,9 @@ def _run(job: Job) -> None:
         write_result(job)
 
 
-def _train_epoch(job: Job, optimizer: Optimizer, source: CropSource, labels: Tensor, stop: StopRequest) -> None:
+def _train_epoch(
+    job: Job, take_step: TrainingStep, optimizer: Optimizer, source: CropSource, stop: StopRequest
+) -> None:
     """One epoch, or what is left of it: each recording once, one random crop each."""
     state, run, model, processes = job.state, job.run, job.model, job.processes
     model.train()
@@ -120,12 +121,10 @@ def _train_epoch(job: Job, optimizer: Optimizer, source: CropSource, labels: Ten
     progress = tqdm(total=len(batches), initial=state.batch, desc=f"epoch {state.epoch}", unit="batch", leave=False)
     with progress:
         mine = source.load(batch.rows(share) for batch, share in zip(ahead, shares, strict=True))
-        for whole, share, (batch, crops) in zip(ahead, shares, mine, strict=True):
+        for whole, share, (_, crops, targets) in zip(ahead, shares, mine, strict=True):
             set_learning_rate(optimizer, job.schedule.learning_rate(state.epoch, state.step))
-            targets = labels[torch.from_numpy(batch.recordings).to(job.device, non_blocking=True)]
             job.place.rows, job.place.share = len(whole), share
-            average_share = len(whole) / processes.size
-            loss_sum += training_step(job.network, optimizer, crops, targets, job.precision, average_share)
+            loss_sum += take_step(optimizer, crops, targets, len(whole) / processes.size)
             state.batch, state.step = state.batch + 1, state.step + 1
             progress.update()
             now = time.monotonic()
@@ -143,35 +142,6 @@ def _train_epoch(job: Job, optimizer: Optimizer, source: CropSource, labels: Ten
     state.seconds = before + time.monotonic() - started
 
 
-def training_step(
-    network: nn.Module,
-    optimizer: Optimizer,
-    crops: Tensor,
-    targets: Tensor,
-    precision: Precision,
-    batch_size: float | None = None,
-) -> Tensor:
-    """One step of the optimiser on a batch.
-
-    Args:
-        crops: (batch, frames, 128) dB.
-        targets: (batch, tags), 0 or 1, float32.
-        batch_size: what the sum of the recordings' losses is divided by: as many as there are (None),
-            or, where several processes average their gradients, the average share of a process.
-
-    Returns:
-        The sum over recordings of the binary cross-entropy before the step, a scalar on the device.
-    """
-    with precision.autocast():
-        logits = network(crops)
-    losses = F.binary_cross_entropy_with_logits(logits.float(), targets, reduction="none").mean(dim=1)
-    loss = losses.sum()
-    (loss / (batch_size or len(crops))).backward()
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return loss.detach()
-
-
 def _validate(job: Job, source: CropSource, stop: StopRequest) -> dict[str, Any] | None:
     """The epoch's row of the history: losses and metrics on the same chunks in every epoch.
 
@@ -182,18 +152,16 @@ def _validate(job: Job, source: CropSource, stop: StopRequest) -> dict[str, Any]
     batches = validation_batches(
         job.valid.n_frames, model.input_frames, run.validation_chunks, batch_size=4 * run.batch_size
     )
-    labels = torch.from_numpy(job.valid.labels).to(job.device, torch.float32)
     mine = batches[processes.share(len(batches))]
     losses = [torch.empty(0, device=job.device)]  # nothing, where there are fewer batches than processes
     outputs = [torch.empty((0, model.n_tags), device=job.device)]
     stopping = False
     with torch.inference_mode():
-        for batch, crops in source.load(mine):
+        for _, crops, targets in source.load(mine):
             if stopping := bool(stop.requested):
                 break
             with job.precision.autocast():
                 logits = model(crops).float()
-            targets = labels[torch.from_numpy(batch.recordings).to(job.device)]
             losses.append(F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(dim=1))
             outputs.append(logits)
     (stopping,) = processes.any(stopping)

@@ -32,6 +32,7 @@ class TrainingSettings:
         restart: begin anew even if there is a state or a finished checkpoint.
         save_every: minutes between saves of the state within an epoch.
         deterministic: only deterministic algorithms, also on CUDA.
+        no_graph: on CUDA, launch the operations of every step instead of replaying a recording.
     """
 
     run: RunConfig
@@ -51,6 +52,7 @@ class TrainingSettings:
     restart: bool = False
     save_every: float = 10.0
     deterministic: bool = False
+    no_graph: bool = False
 
     @property
     def checkpoint(self) -> Path:
