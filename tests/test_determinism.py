@@ -56,3 +56,16 @@ def test_two_evaluations_give_the_same_files(corpus, tmp_path):
         assert code == 0, errors
         written.append({path.name: path.read_bytes() for path in (results / "makam").iterdir()})
     assert len(written[0]) == 3 and written[0] == written[1]
+
+
+@pytest.mark.parametrize("before", [None, ":0:0", ":16:8"])
+def test_deterministic_prepares_cublas_cudnn_and_pytorch(before):
+    """In a process of its own: the settings are the process', and cuBLAS reads its part but once."""
+    script = (
+        "import os, torch; from runtime.devices import compute_deterministically; compute_deterministically();"
+        "cudnn = torch.backends.cudnn; print(os.environ['CUBLAS_WORKSPACE_CONFIG'],"
+        "torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark)"
+    )
+    code, output, errors = run("-c", script, env={} if before is None else {"CUBLAS_WORKSPACE_CONFIG": before})
+    assert code == 0, errors
+    assert output.split() == [":16:8" if before == ":16:8" else ":4096:8", "True", "True", "False"]

@@ -461,3 +461,19 @@ def test_recorded_steps_train_the_same_weights_also_when_stopped_in_between(root
         1,
         0,
     ]  # of 6 whole batches; 4 in front of the stop; 2 left
+
+
+@pytest.mark.usefixtures("small_network")
+def test_crops_from_memory_are_another_training_than_from_files_unless_nothing_is_asked(root, monkeypatch):
+    with monkeypatch.context() as patched:
+        stop_after(patched, 3)
+        with pytest.raises(Stopped):
+            train(settings(root, "makam", "musicnn", spectrograms="memory"))
+    with pytest.raises(TrainingError, match="spectrograms memory there, none now"):
+        train(settings(root, "makam", "musicnn", spectrograms="files"))
+    goes_on = weights(train(settings(root, "makam", "musicnn")))  # as on a GPU with less room than before
+    whole = settings(root, "makam", "musicnn", spectrograms="memory", models_dir=root / "whole")
+    assert same(goes_on, weights(train(whole)))
+    train(settings(root, "makam", "musicnn"))
+    with pytest.raises(TrainingError, match="spectrograms memory there"):
+        train(settings(root, "makam", "musicnn", spectrograms="files"))
