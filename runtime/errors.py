@@ -96,11 +96,12 @@ def _os_error_line(error: OSError) -> str:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: Python's error, PyTorch's for a GPU, or the RuntimeError of its CPU allocator."""
+    """Whether memory ran out: Python's error, PyTorch's for a GPU, those of its CPU allocator and of the loader."""
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"  # torch's; this module does not import it
         or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+        or (isinstance(error, ImportError) and "failed to map segment" in str(error))  # a library of PyTorch's
     )
 
 
