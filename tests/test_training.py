@@ -19,6 +19,7 @@ import training.start
 from config import run_config, training_state_path
 from models import TaggingModel
 from models.checkpoints import load_checkpoint
+from models.tensor_files import load_tensors, save_tensors
 from runtime import signals
 from runtime.errors import CheckpointError, Stopped, TrainingError, UsageError
 from tests.corpora import make_corpus
@@ -477,3 +478,48 @@ def test_crops_from_memory_are_another_training_than_from_files_unless_nothing_i
     train(settings(root, "makam", "musicnn"))
     with pytest.raises(TrainingError, match="spectrograms memory there"):
         train(settings(root, "makam", "musicnn", spectrograms="files"))
+
+
+@pytest.mark.usefixtures("small_network")
+@pytest.mark.parametrize(
+    "change", [{"best_epoch": 0}, {"best_epoch": 9}, {"history": [{"epoch": 1}]}, {"history": [7]}]
+)
+def test_a_state_whose_history_contradicts_itself_is_refused(root, monkeypatch, change):
+    stopped(root, monkeypatch, 6, epochs=3)
+    path = training_state_path(root / "models" / "makam" / "musicnn.pth")
+    save_tensors(path, load_tensors(path) | change)
+    with pytest.raises(CheckpointError, match=r"training state .* cannot be read .*--restart"):
+        train(settings(root, "makam", "musicnn", run_options={"epochs": 3}))
+
+
+@pytest.mark.usefixtures("small_network")
+@pytest.mark.parametrize(
+    "change", [{"model": {"conv.weight": torch.ones(3)}}, {"optimizer": {"state": {}}}, {"random": {}}], ids=str
+)
+def test_a_state_of_another_network_is_refused(root, monkeypatch, change):
+    stopped(root, monkeypatch, 2, epochs=1)
+    path = training_state_path(root / "models" / "makam" / "musicnn.pth")
+    save_tensors(path, load_tensors(path) | change)
+    with pytest.raises(CheckpointError, match=r"does not fit this network .*--restart") as error:
+        train(settings(root, "makam", "musicnn", run_options={"epochs": 1}))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.usefixtures("small_network")
+def test_a_kill_between_the_checkpoint_and_the_end_of_its_state_leaves_a_finished_training(root, monkeypatch):
+    real = Path.unlink
+
+    def killed(path: Path, **options) -> None:
+        if path.suffix == ".resume":
+            raise KeyboardInterrupt
+        real(path, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(settings(root, "makam", "musicnn"))
+    path = root / "models" / "makam" / "musicnn.pth"
+    first = weights(path)
+    assert training_state_path(path).is_file()
+    assert same(first, weights(train(settings(root, "makam", "musicnn"))))
+    assert not training_state_path(path).exists()

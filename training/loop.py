@@ -28,7 +28,7 @@ from training.history import Record, epoch_line
 from training.job import Job, open_sources, prepare, training_step, write_result
 from training.schedules import set_learning_rate
 from training.settings import TrainingSettings
-from training.state import random_states, save_state, set_random_states, training_lock
+from training.state import random_states, restore, save_state, training_lock
 from training.step import TrainingStep
 
 LOSS_CHECK_EVERY = 50  # steps; looking at the loss makes the program wait for a GPU
@@ -64,10 +64,7 @@ def _run(job: Job) -> None:
     checkpoint = job.settings.checkpoint
     optimizer = schedule.optimizer(state.phase, job.trainable())
     if state.model:  # continuing
-        job.model.load_state_dict(state.model)
-        if state.optimizer is not None:
-            optimizer.load_state_dict(state.optimizer)
-        set_random_states(state.random, job.device)
+        restore(state, job.model, optimizer, job.device, training_state_path(checkpoint))
     train_source, valid_source = open_sources(job)
     take_step = training_step(job)
     record = Record(checkpoint, state.history) if processes.first else None

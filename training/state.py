@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from models.tensor_files import load_tensors, save_tensors
 from runtime.atomic_files import errors_name
-from runtime.errors import CheckpointError, TrainingError, listed
+from runtime.errors import CheckpointError, TrainingError, listed, out_of_memory
+from training.history import COLUMNS
 
 FORMAT = "music-tagging-training/1"
 
@@ -89,10 +91,38 @@ def load_state(path: Path) -> TrainingState:
             like = getattr(blank, name)
             if not isinstance(value, (dict, type(None)) if like is None else type(like)):
                 raise CheckpointError(f"{name} is of type {type(value).__name__}")
+        _check_history(state)
         return state
     except (CheckpointError, TypeError) as error:
         raise CheckpointError(
             f"the training state {path} cannot be read ({error}); --restart begins anew from the first epoch"
+        ) from error
+
+
+def _check_history(state: TrainingState) -> None:
+    if not all(isinstance(row, dict) and row.keys() == set(COLUMNS) for row in state.history):
+        raise CheckpointError("its history has other columns")
+    if not bool(state.history) <= state.best_epoch <= len(state.history):
+        raise CheckpointError(f"its best epoch is {state.best_epoch} of {len(state.history)}")
+
+
+def restore(state: TrainingState, model: nn.Module, optimizer: Optimizer, device: torch.device, where: Path) -> None:
+    """Put network, optimiser and random generators back to where the state was saved.
+
+    Raises:
+        CheckpointError: it does not fit them, being of another version of this project, or forged.
+    """
+    try:
+        model.load_state_dict(state.model)
+        if state.optimizer is not None:
+            optimizer.load_state_dict(state.optimizer)
+        set_random_states(state.random, device)
+    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
+        if out_of_memory(error):
+            raise
+        reason = " ".join(str(error).split())
+        raise CheckpointError(
+            f"the training state {where} does not fit this network ({reason:.120}); --restart begins anew"
         ) from error
 
 
