@@ -78,7 +78,9 @@ def open_audio(path: Path, block_seconds: float) -> Iterator[AudioSource]:
     with sound:
         _check_header(path, sound.samplerate, sound.channels)
         if sound.format == "OGG" and _is_chained(path):
-            raise AudioError(f"{path}: several streams one after another, of which only the first would be read")
+            raise AudioError(
+                f"{path}: several streams one after another, of which only the first would be read; encode it anew"
+            )
         blocks = _sound_blocks(path, sound, block_seconds)
         yield AudioSource(sound.samplerate, sound.channels, _promised_frames(path, sound), blocks)
 
