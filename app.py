@@ -19,6 +19,7 @@ from pathlib import Path
 from config import MODELS_DIR
 from runtime.arguments import ScriptParser, positive_float, positive_int
 from runtime.errors import CheckpointError, UsageError, run_script
+from runtime.paths import real_path
 from runtime.signals import StopRequest
 
 
@@ -52,8 +53,8 @@ def find_checkpoints(models_dir: Path, given: list[Path]) -> dict[str, Path]:
         raise CheckpointError(f"no checkpoint in {models_dir}; train one, or give its file with --checkpoint")
     found: dict[str, Path] = {}
     for path in paths:
-        label = f"{path.resolve().parent.name}/{path.stem}"
-        if path.resolve() != found.get(label, path).resolve():
+        label = f"{real_path(path).parent.name}/{path.stem}"
+        if real_path(path) != real_path(found.get(label, path)):
             label = str(path)
         found[label] = path
     return found

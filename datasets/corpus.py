@@ -11,6 +11,7 @@ import numpy as np
 
 from config import DATA_DIR, DatasetConfig, dataset_config
 from runtime.errors import DataError, UsageError, listed
+from runtime.tag_names import is_tag_name
 
 SPLIT_NAMES = ("train", "valid", "test")
 
@@ -92,6 +93,7 @@ def open_corpus(dataset: str, data_dir: Path | str | None = None, *, skip_missin
         raise UsageError(f"there is no directory {data_dir}; --data_dir names the folder that holds {config.title}")
     split_dir = _find_split_dir(config, data_dir)
     files = _reader(config.layout)(split_dir, config.n_tags)
+    _check_tags(files, split_dir)
     _check_ids(files, split_dir)
     _check_unlabelled(files, split_dir, skip_missing)
     splits = {
@@ -122,6 +124,12 @@ def _find_split_dir(config: DatasetConfig, data_dir: Path) -> Path:
         f"no split files of {config.title} in {' or '.join(map(str, candidates))}; "
         f"fetch them with: python preprocessing/get_splits.py --dataset {config.name}"
     )
+
+
+def _check_tags(files: LabelFiles, split_dir: Path) -> None:
+    unfit = [f"{tag[:40]!r}" for tag in files.tags if not is_tag_name(tag)]
+    if unfit:
+        raise DataError(f"the labels in {split_dir} have tags that are no line of text: {listed(unfit)}")
 
 
 def _check_ids(files: LabelFiles, split_dir: Path) -> None:

@@ -7,16 +7,18 @@ validation, by the published shuffle.
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from datasets.corpus import LabelFiles, label_matrix, most_frequent_tags
 from runtime.errors import DataError
 
 TAG_COLUMNS = ("instruments", "genres", "place")
 VALIDATION_SEED = 10  # of the published choice
+
+_LARGEST = 16 * 2**20  # bytes; the published tables have some hundred kilobytes
 
 
 def read(split_dir: Path, n_tags: int) -> LabelFiles:
@@ -49,18 +51,30 @@ def _read_tsv(path: Path) -> tuple[list[str], list[list[str]]]:
     if not path.is_file():
         raise DataError(f"{path} is missing; fetch it with: python preprocessing/get_splits.py --dataset lyra")
     try:
-        # The text "None" is a value (a recording with no known place), not a missing cell.
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, na_filter=False, encoding="utf-8")
-    except (ValueError, UnicodeError, OSError, OverflowError, pd.errors.ParserError) as error:
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{path} is not a readable table ({first_line:.120}); fetch it again") from error
-    missing = [column for column in ("id", *TAG_COLUMNS) if column not in table.columns]
+        header, *rows = _read_rows(path)
+    except (ValueError, OSError, csv.Error) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{path} is not a readable table ({reason:.120}); fetch it again") from error
+    missing = [column for column in ("id", *TAG_COLUMNS) if column not in header]
     if missing:
         raise DataError(f"{path} has no column {', '.join(missing)}; fetch it again")
-    if not all(isinstance(value, str) for column in ("id", *TAG_COLUMNS) for value in table[column]):
+    if any(len(row) != len(header) for row in rows):
         raise DataError(f"{path} has rows of different lengths; fetch it again")
+    place = {column: header.index(column) for column in ("id", *TAG_COLUMNS)}
     tag_lists = [
-        [f"{column}--{value}" for column in TAG_COLUMNS for value in getattr(row, column).split("|") if value]
-        for row in table.itertuples(index=False)
+        [f"{column}--{value}" for column in TAG_COLUMNS for value in row[place[column]].split("|") if value]
+        for row in rows
     ]
-    return table["id"].tolist(), tag_lists
+    return [row[place["id"]] for row in rows], tag_lists
+
+
+def _read_rows(path: Path) -> list[list[str]]:
+    """All cells as text: "None" is a value (a recording with no known place), not a missing cell."""
+    size = path.stat().st_size
+    if size > _LARGEST:
+        raise ValueError(f"{size} bytes are too many")
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = [row for row in csv.reader(file, delimiter="\t", strict=True) if row]
+    if not rows:
+        raise ValueError("it is empty")
+    return rows

@@ -57,8 +57,12 @@ def read_npy_header(file: BinaryIO, size: int, path: Path) -> NpyHeader:
         shape, fortran_order, dtype = reader(beginning)
     except Exception as error:  # ValueError, SyntaxError, TokenError, …: a damaged header raises nearly anything
         raise DataError(f"{path} is not a readable .npy file ({_first_line(error)}); make or fetch it again") from error
-    if any(length < 0 for length in shape):
+    if any(isinstance(length, bool) or length < 0 for length in shape):
         raise DataError(f"{path}: its header claims the impossible shape {shape!s:.60}; make or fetch it again")
+    if dtype.subdtype is not None or dtype.itemsize == 0:  # NumPy writes neither
+        raise DataError(
+            f"{path}: its header claims values of the impossible type {dtype!s:.60}; make or fetch it again"
+        )
     offset = beginning.tell()
     file.seek(offset)
     if not dtype.hasobject:

@@ -21,6 +21,7 @@ from models.tensor_files import load_tensors, save_tensors
 from models.weights import load_weights, network_weights, recognise_weights
 from runtime.errors import CheckpointError, UsageError, listed
 from runtime.provenance import file_sha256
+from runtime.tag_names import is_tag_name
 
 FORMAT = "music-tagging-checkpoint/1"
 
@@ -110,7 +111,7 @@ def _check_info(info: CheckpointInfo) -> None:
     normalisation = info.normalisation
     sound = {
         "model": info.model in MODELS,
-        "tags": info.tags and all(isinstance(tag, str) for tag in info.tags),
+        "tags": info.tags and all(isinstance(tag, str) and is_tag_name(tag) for tag in info.tags),
         "settings": isinstance(info.settings, Mapping)
         and info.settings.keys() <= {"musicnn_layout", "ast_size"}
         and all(isinstance(value, str) for value in info.settings.values()),
@@ -118,7 +119,8 @@ def _check_info(info: CheckpointInfo) -> None:
         or (math.isfinite(normalisation["mean"]) and 0 < normalisation["std"] < math.inf),
         "training": isinstance(info.training, Mapping)
         and isinstance(info.training["identity"], Mapping)
-        and isinstance(info.training["epochs"], int),
+        and isinstance(info.training["epochs"], int)
+        and all(isinstance(info.training.get(name), int | None) for name in ("epochs_trained", "patience")),
     }
     wrong = [name for name, is_sound in sound.items() if not is_sound]
     if wrong:

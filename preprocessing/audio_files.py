@@ -33,9 +33,13 @@ def _walk(directory: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
     except OSError as error:
         raise DataError(f"cannot list the folder {directory} ({error.strerror})") from error
     for entry in children:
-        if entry.is_dir():
+        try:
+            is_dir, is_file = entry.is_dir(), entry.is_file()
+        except OSError:  # a link that leads to itself, a folder that may not be entered
+            is_dir = is_file = False
+        if is_dir:
             yield from _walk(Path(entry.path), seen)
-        elif Path(entry.name).suffix.lower() in AUDIO_EXTENSIONS and (entry.is_file() or entry.is_symlink()):
+        elif Path(entry.name).suffix.lower() in AUDIO_EXTENSIONS and (is_file or entry.is_symlink()):
             yield Path(entry.path)  # a link that leads nowhere is listed too, and reported when it is opened
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import traceback
 from collections import Counter, defaultdict
@@ -38,7 +37,6 @@ from runtime.errors import (
     AudioError,
     DataError,
     IncompleteError,
-    Stopped,
     UsageError,
     listed,
     run_script,
@@ -181,16 +179,11 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _stop(*_) -> None:
-    raise Stopped("stopped by a signal; the same command goes on from what is finished")
-
-
 def main() -> None:
     """The script."""
     arguments = _arguments()
     dataset = dataset_config(arguments.dataset)
     data_dir = arguments.data_dir or DATA_DIR / dataset.name
-    signal.signal(signal.SIGTERM, _stop)
     counts, failures = create_mel_spectrograms(
         dataset, data_dir, arguments.workers, arguments.overwrite, arguments.debug
     )

@@ -28,6 +28,8 @@ FFMPEG_OPTIONS = {"format_whitelist": "mov,aac,mp3,ogg,flac,wav,aiff,matroska,as
 
 SIZE_NOT_KNOWN = 0x7FFF_F000  # bytes; from here on, what writers to a pipe put for a size they cannot know
 SIZES_IN_LOG = r"(?:RIFF|riff|FORM|data|SSND|[Ss]ize) *: (\d+) \(should be (\d+)\)"  # of wav, w64, rf64, aiff, au
+_OGG_PAGES = 2 * 65_307  # bytes in which a whole page is found, the largest being half of it
+_OGG_BEGINS_STREAM = 2  # a bit of a page's flags
 LENGTH_NOT_KNOWN = 2**62  # frames; libsndfile's count where the header gives none
 
 
@@ -75,6 +77,10 @@ def open_audio(path: Path, block_seconds: float) -> Iterator[AudioSource]:
         return
     with sound:
         _check_header(path, sound.samplerate, sound.channels)
+        if sound.format == "OGG" and _is_chained(path):
+            raise AudioError(
+                f"{path}: several streams one after another, of which only the first would be read; encode it anew"
+            )
         blocks = _sound_blocks(path, sound, block_seconds)
         yield AudioSource(sound.samplerate, sound.channels, _promised_frames(path, sound), blocks)
 
@@ -122,6 +128,25 @@ def _has_length_header(path: Path) -> bool:
             file.seek(0)
         start = file.read(4096)
     return any(mark in start for mark in (b"Xing", b"Info", b"VBRI"))
+
+
+def _is_chained(path: Path) -> bool:
+    """Whether another stream follows in an Ogg file after those that it begins with, which run side by side."""
+    with path.open("rb") as file:
+        start = _ogg_pages(file.read(_OGG_PAGES))
+        file.seek(max(0, path.stat().st_size - _OGG_PAGES))
+        end = _ogg_pages(file.read())
+    beginning = list(itertools.takewhile(lambda page: page[0], start))
+    later = start[len(beginning) :] + end[-1:]
+    return any(begins for begins, _ in later) or not {stream for _, stream in beginning}.issuperset(
+        stream for _, stream in later
+    )
+
+
+def _ogg_pages(data: bytes) -> list[tuple[bool, bytes]]:
+    """Of each page whose header is in `data`: whether it begins a stream, and the stream's number."""
+    places = [match.start() for match in re.finditer(rb"OggS\0", data) if match.start() + 27 <= len(data)]
+    return [(bool(data[at + 5] & _OGG_BEGINS_STREAM), data[at + 14 : at + 18]) for at in places]
 
 
 @contextmanager

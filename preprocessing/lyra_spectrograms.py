@@ -37,6 +37,7 @@ from datasets import open_corpus
 from datasets.safe_numpy import read_npy_header
 from runtime.atomic_files import atomic_write, make_directory, remove_stale_parts
 from runtime.errors import DataError, UsageError, listed, run_script
+from runtime.paths import real_path
 
 # What reading a damaged or an encrypted archive raises.
 _DAMAGED = (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, ValueError, struct.error)
@@ -172,11 +173,11 @@ def link(spectrograms: Mapping[str, Spectrogram], target: Path) -> None:
         DataError: they are in several folders.
         UsageError: something else is in the place of `target`.
     """
-    folders = {one.where.parent.resolve() for one in spectrograms.values()}
+    folders = {real_path(one.where.parent) for one in spectrograms.values()}
     if len(folders) > 1:
         raise DataError(f"the spectrograms are in several folders: {listed(sorted(map(str, folders)))}; join them")
     (folder,) = folders
-    if target.exists() and target.resolve() == folder:
+    if target.exists() and real_path(target) == folder:
         return
     if target.is_dir() and not target.is_symlink() and not any(target.iterdir()):
         target.rmdir()

@@ -20,11 +20,12 @@ from typing import Any, TypeVar
 
 from threadpoolctl import threadpool_limits
 
+from runtime.signals import STOP_SIGNALS
+
 Task = TypeVar("Task")
 
 # Forking is instant, as everything is imported already; elsewhere than on Linux it is not safe.
 START_METHOD = "fork" if sys.platform == "linux" else "spawn"
-STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 
 @dataclass(frozen=True)
@@ -124,9 +125,10 @@ def _cause_of_death(process: BaseProcess, time_limit: int) -> str:
 
 
 def _work(function: Callable[[Task], Any], connection: Connection, time_limit: int, parent: int) -> None:
+    for number in (*STOP_SIGNALS, signal.SIGALRM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` makes it
+            signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     # Decoders written in C comment on damaged files there, across the progress bar.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

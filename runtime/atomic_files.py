@@ -47,20 +47,31 @@ def atomic_write(path: Path, mode: str = "wb", **open_options) -> Iterator[IO]:
     """Open a temporary file beside `path`; it takes the name when the block ends well.
 
     The data are flushed to the disk before the rename, so that a power cut leaves the old file
-    or the new one. On any exception the temporary file is removed and `path` is untouched; an
-    OSError that names no file (a full disk) is given this one's name.
+    or the new one. On any exception the temporary file is removed and `path` is untouched.
+
+    Raises:
+        OSError: it cannot be written; names `path`.
     """
     part = part_path(path)
     try:
-        with part.open(mode, **open_options) as file:
+        with errors_name(path), part.open(mode, **open_options) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-    except BaseException as error:
+    except BaseException:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+        raise
+
+
+@contextmanager
+def errors_name(path: Path) -> Iterator[None]:
+    """An OSError that names no file, as that of a full disk, is given this one's name."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
             error.filename = str(path)
         raise
 

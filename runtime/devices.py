@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from runtime.errors import UsageError
 
 PRECISIONS = ("auto", "float32", "bfloat16")
+CUBLAS_DETERMINISTIC = (":4096:8", ":16:8")  # its settings with which each stream has a workspace of its own
 
 
 def resolve_device(name: str) -> torch.device:
@@ -82,6 +84,18 @@ def has_native_bfloat16(device: torch.device) -> bool:
             return False
         return "amx_bf16" in flags or "avx512_bf16" in flags
     return False
+
+
+def compute_deterministically() -> None:
+    """From now on PyTorch takes algorithms only that give the same bits each time, or fails.
+
+    To be called before anything is computed on a GPU: cuBLAS looks at its part of it once.
+    """
+    if os.environ.get("CUBLAS_WORKSPACE_CONFIG") not in CUBLAS_DETERMINISTIC:
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = CUBLAS_DETERMINISTIC[0]
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False  # it chooses by speed, which is chance
 
 
 def describe(device: torch.device, precision: Precision) -> str:

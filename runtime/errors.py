@@ -13,6 +13,9 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from typing import TextIO
+
+from runtime.signals import Terminated, leave_on_signals, raise_on_signals
 
 EXIT_FAILED = 1  # the job could not be done
 EXIT_USAGE = 2  # the command itself is wrong (also what argparse uses)
@@ -93,11 +96,12 @@ def _os_error_line(error: OSError) -> str:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: Python's error, PyTorch's for a GPU, or the RuntimeError of its CPU allocator."""
+    """Whether memory ran out: Python's error, PyTorch's for a GPU, those of its CPU allocator and of the loader."""
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"  # torch's; this module does not import it
         or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+        or (isinstance(error, ImportError) and "failed to map segment" in str(error))  # a library of PyTorch's
     )
 
 
@@ -111,12 +115,16 @@ def run_script(main: Callable[[], int | None], debug: bool | None = None) -> Non
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal that lacks a character is no reason to stop
             stream.reconfigure(errors="backslashreplace")
+    sys.stderr = _Unfailing(sys.stderr)
     try:
+        raise_on_signals()
         code = main() or 0
         if sys.stdout is not None:
             sys.stdout.flush()  # a full disk or a closed pipe shows here at the latest
     except UserError as error:
         code = _tell(str(error), error.exit_code, debug)
+    except Terminated as signal:
+        code = _tell(f"stopped by {signal}; the same command goes on from what is finished", EXIT_STOPPED, debug)
     except KeyboardInterrupt:
         code = _tell("interrupted; the same command goes on from what is finished", EXIT_INTERRUPTED, debug)
     except BrokenPipeError:  # `... | head`: the reader has gone, nobody is left to tell
@@ -130,25 +138,51 @@ def run_script(main: Callable[[], int | None], debug: bool | None = None) -> Non
             what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             line = f"this program failed ({what}); --debug shows where, please report it"
             code = _tell(line, EXIT_UNEXPECTED, debug)
+    leave_on_signals(code)
     _close_output()
     sys.exit(code)
 
 
 def _tell(line: str, code: int, debug: bool) -> int:
+    leave_on_signals(code)
     if debug:
         traceback.print_exc()
     line = "".join(character if character.isprintable() else " " for character in line)
-    if sys.stderr is not None:
-        with contextlib.suppress(OSError):
-            print(f"error: {line}", file=sys.stderr, flush=True)
+    print(f"error: {line}", file=sys.stderr, flush=True)
     return code
 
 
+class _Unfailing:
+    """Standard error: progress that cannot be written, on a full disk or a closed terminal, stops no work."""
+
+    def __init__(self, stream: TextIO | _Unfailing | None) -> None:
+        self.stream = stream.stream if isinstance(stream, _Unfailing) else stream
+
+    def write(self, text: str) -> int:
+        if self.stream is not None:
+            with contextlib.suppress(OSError):
+                self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        if self.stream is not None:
+            with contextlib.suppress(OSError):
+                self.stream.flush()
+
+    def isatty(self) -> bool:
+        return self.stream is not None and self.stream.isatty()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.stream, name)
+
+
 def _close_output() -> None:
-    """Flush stdout; where that fails, drop what is left, or the interpreter would complain of it on its way out."""
-    if sys.stdout is None:
-        return
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Flush; where that fails, drop what is left, or the interpreter would complain of it on its way out."""
+    sys.stderr = sys.stderr.stream
+    for stream in (sys.stdout, sys.stderr):
+        if stream is None:
+            continue
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from preprocessing.audio_files import find_audio_files
 from runtime.errors import DataError, IncompleteError, Stopped, UsageError, UserError, listed
+from runtime.paths import real_path
 from runtime.signals import StopRequest
 
 
@@ -35,7 +36,7 @@ def find_recordings(inputs: Sequence[Path], out: Path | None = None) -> list[Rec
     for given in inputs:
         for recording in _walk(given, out) if given.is_dir() else [Recording(given.name, given)]:
             other = found.setdefault(recording.name, recording.path)
-            if other.resolve() != recording.path.resolve():
+            if real_path(other) != real_path(recording.path):
                 raise DataError(
                     f"{other} and {recording.path} would both be called '{recording.name}' in the results; give "
                     "the folder above them instead"
@@ -51,7 +52,7 @@ def _walk(folder: Path, out: Path | None) -> list[Recording]:
     for path in sorted(files):
         relative = path.relative_to(folder)
         is_hidden = any(part.startswith(".") for part in relative.parts)
-        if not is_hidden and not (out is not None and path.resolve().is_relative_to(out.resolve())):
+        if not is_hidden and not (out is not None and real_path(path).is_relative_to(real_path(out))):
             recordings.append(Recording(relative.as_posix(), path))
     return recordings
 

@@ -20,7 +20,7 @@ def start(*arguments: object, **options) -> subprocess.Popen[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"} | options.pop("env", {})
     return subprocess.Popen(
         [sys.executable, *map(str, arguments)],
-        cwd=ROOT,
+        cwd=options.pop("cwd", ROOT),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from runtime.signals import STOP_SIGNALS
 from tests.corpora import make_corpus
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -16,6 +19,15 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 def _one_thread() -> None:
     """Tests run side by side; results must not depend on how many threads are left."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_before() -> Iterator[None]:
+    """A script run within this process leaves its handlers behind, as it is about to exit."""
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

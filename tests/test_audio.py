@@ -254,3 +254,14 @@ def test_missing_and_unreadable_files_are_told(tmp_path):
     os.mkfifo(tmp_path / "pipe.mp3")
     with pytest.raises(AudioError, match="pipe"):
         load_audio(tmp_path / "pipe.mp3")
+
+
+@pytest.mark.parametrize(("first", "second"), [(1, 3), (3, 1), (4, 4), (40, 1)])
+def test_ogg_streams_one_after_another_are_refused_not_cut(tmp_path, first, second):
+    """libsndfile, and so librosa, reads the first of them and says nothing."""
+    paths = [write(tmp_path / f"{i}.ogg", chord(s, 44100), 44100) for i, s in enumerate((first, second))]
+    assert [len(load_audio(path)) for path in paths] == [first * 16000, second * 16000]
+    chained = tmp_path / "chained.ogg"
+    chained.write_bytes(paths[0].read_bytes() + paths[1].read_bytes())
+    with pytest.raises(AudioError, match="several streams one after another"):
+        load_audio(chained)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import time
 from pathlib import Path
 
 import numpy as np
@@ -144,3 +145,36 @@ def test_every_corpus_of_the_configuration_has_a_reader():
     from datasets.corpus import _reader
 
     assert all(callable(_reader(dataset.layout)) for dataset in DATASETS.values())
+
+
+LYRA_ROW = "id-1\tlaouto|violin\tNisiotika\tNaxos\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\t".join(["id", "instruments", "genres", "place"] + ["c"] * 10**6) + "\n" + LYRA_ROW,  # took pandas an hour
+        "id\tinstruments\tgenres\tplace\n" + "x\t" * 10**6 + "\n",
+        "id\tinstruments\tgenres\tplace\n" + "a" * 17 * 2**20,
+        "id\tinstruments\tgenres\tplace\n" + "more\t" + LYRA_ROW,  # pandas takes the first cells for an index
+        "id\tinstruments\tgenres\tplace\nid-1\tlaouto\n",  # and fills up what is missing
+        'id\tinstruments\tgenres\tplace\nid-1\t"laouto\n',
+    ],
+)
+def test_a_lyra_table_of_another_extent_is_refused_at_once(tmp_path, text):
+    (tmp_path / "split").mkdir()
+    (tmp_path / "split" / "training.tsv").write_text(text)
+    started = time.monotonic()
+    with pytest.raises(DataError, match=r"training.tsv.*fetch it again"):
+        open_corpus("lyra", tmp_path)
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("tag", ["a\x1b[31mred", "a\0b", "two\nlines", "", "t" * 501, "\ud800"])
+def test_tags_that_are_no_line_of_text_are_refused(corpus_dir, tag):
+    path = corpus_dir / "split" / "metadata.npy"
+    metadata = np.load(path, allow_pickle=True).item()
+    np.save(path, {id_: [*tags, tag] for id_, tags in metadata.items()}, allow_pickle=True)
+    with pytest.raises(DataError, match="no line of text") as error:
+        open_corpus("makam", corpus_dir)
+    assert str(error.value).isprintable() and len(str(error.value)) < 500

@@ -217,3 +217,13 @@ def test_starts_without_torch_or_librosa():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_link_that_leads_to_itself_is_one_failed_file(tmp_path):
+    tone(tmp_path / "fma" / "audios" / "good.wav")
+    for name in ("loop.mp3", "loop"):
+        (tmp_path / "fma" / "audios" / name).symlink_to(name)
+    done = run(tmp_path / "fma")
+    assert done.returncode == EXIT_INCOMPLETE
+    assert "loop.mp3 failed" in error_line(done)
+    assert names(tmp_path / "fma") == ["failed.tsv", "good.npy"]

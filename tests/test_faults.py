@@ -430,6 +430,7 @@ def test_the_traceback_is_shown_with_debug_only(monkeypatch, capsys, tmp_path):
     [
         (KeyboardInterrupt(), 130, "interrupted"),
         (MemoryError(), 1, "out of memory"),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), 1, "out of memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"), 1, "out of memory"),
         (OSError(28, "No space left on device", "/x/y"), 1, "the disk is full; free some space and run the same"),
         (OSError(30, "Read-only file system", "/x/y"), 1, "read-only"),

@@ -218,6 +218,7 @@ def make_checkpoint(folder: Path) -> Path:
 def make_state(folder: Path) -> Path:
     import torch
 
+    from training.history import COLUMNS
     from training.state import TrainingState, save_state
 
     layer = torch.nn.Linear(20, 3)
@@ -225,7 +226,7 @@ def make_state(folder: Path) -> Path:
     layer(torch.ones(2, 20)).sum().backward()
     optimizer.step()
     weights = layer.state_dict()
-    rows = [{"epoch": 1, "valid_loss": 0.5, "best": True}]
+    rows = [dict.fromkeys(COLUMNS, 0.5) | {"epoch": 1, "best": True}]
     state = TrainingState({"seed": 0}, epoch=2, best_epoch=1, best=weights, history=rows, model=weights)
     state.optimizer, state.random = optimizer.state_dict(), {"cpu": torch.get_rng_state()}
     save_state(folder / "musicnn.resume", state)

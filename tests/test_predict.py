@@ -16,6 +16,7 @@ import torch
 import predict
 from runtime.errors import run_script
 from tagging import Tagger
+from tagging.recordings import find_recordings
 from tagging.results import Analysis
 from tagging.tables import score_table
 from tagging.taggram import clock, tag_order, taggram_figure, time_extent
@@ -228,3 +229,11 @@ def test_the_pictures_time_axis_is_that_of_the_recording() -> None:
 
 def test_a_table_of_nothing_has_only_its_header() -> None:
     assert score_table({}) == (["recording", "seconds"], [])
+
+
+def test_a_link_that_leads_to_itself_is_found_like_any_other_file(tmp_path):
+    (tmp_path / "in").mkdir()
+    write_melody(tmp_path / "in" / "good.wav", 1)
+    (tmp_path / "in" / "loop.mp3").symlink_to("loop.mp3")
+    for inputs in ([tmp_path / "in"], [tmp_path / "in" / "good.wav", tmp_path / "in" / "loop.mp3"]):
+        assert {recording.name for recording in find_recordings(inputs, tmp_path / "out")} == {"good.wav", "loop.mp3"}

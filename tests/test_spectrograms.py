@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from datasets import data_fingerprint, open_corpus, open_recordings
+from datasets.safe_numpy import load_array
 from datasets.spectrograms import read_header
 from runtime.errors import DataError
 from tests.corpora import write_spectrogram
@@ -123,3 +124,22 @@ def test_the_fingerprint_changes_with_ids_labels_lengths_and_tags(corpus_dir):
     assert data_fingerprint(corpus, [open_recordings(corpus.train)]) != original
     train.labels[0, 0] ^= 1
     assert data_fingerprint(corpus, [train]) != original
+
+
+@pytest.mark.parametrize(
+    ("type_", "shape", "n_bytes"),
+    [
+        ("'<f4'", "(True, True)", 4),
+        ("('<f4', (128, 10))", "()", 5120),
+        ("'|V0'", "(128, 99999999999)", 0),
+        ("'<U0'", "(99999999999,)", 0),
+        ("'|S0'", "(3,)", 0),
+    ],
+)
+def test_a_header_that_numpy_never_writes_is_refused_by_both_readers(tmp_path, type_, shape, n_bytes):
+    header = f"{{'descr': {type_}, 'fortran_order': False, 'shape': {shape}, }}".ljust(117).encode() + b"\n"
+    path = tmp_path / "a.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + bytes(n_bytes))
+    for read in (read_header, load_array):
+        with pytest.raises(DataError, match="impossible"):
+            read(path)

@@ -19,6 +19,7 @@ import training.start
 from config import run_config, training_state_path
 from models import TaggingModel
 from models.checkpoints import load_checkpoint
+from models.tensor_files import load_tensors, save_tensors
 from runtime import signals
 from runtime.errors import CheckpointError, Stopped, TrainingError, UsageError
 from tests.corpora import make_corpus
@@ -27,6 +28,7 @@ from training import loop
 from training.job import Job
 from training.loop import train
 from training.settings import TrainingSettings
+from training.state import check_length_of_result
 from training.step import TrainingStep
 
 
@@ -356,6 +358,89 @@ def test_memory_and_files_give_the_same_training_but_for_float16(root):
     assert held["valid_loss"] == pytest.approx(first["valid_loss"], abs=1e-3)
 
 
+def scalar_steps(directory: Path) -> dict[str, list[int]]:
+    """Steps of each of TensorBoard's scalars, as TensorBoard itself reads them."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(directory)).Reload()
+    return {tag: [event.step for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+@pytest.mark.usefixtures("small_network")
+@pytest.mark.parametrize("epochs", [2, 3])
+def test_a_record_that_a_kill_left_behind_the_state_is_made_up(root, monkeypatch, epochs):
+    real = loop.Record.add
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:  # after the state of epoch 2 was saved
+        patched.setattr(loop.Record, "add", lambda record, rows: killed() if len(rows) == 2 else real(record, rows))
+        with pytest.raises(KeyboardInterrupt):
+            train(settings(root, "makam", "musicnn", run_options={"epochs": epochs}))
+    path = train(settings(root, "makam", "musicnn", run_options={"epochs": epochs}))
+    with path.with_suffix(".history.csv").open() as file:
+        assert [int(row["epoch"]) for row in csv.DictReader(file)] == list(range(1, epochs + 1))
+    steps = scalar_steps(path.with_suffix(".tensorboard"))
+    assert steps["valid_loss"] == steps["learning_rate"] == list(range(1, epochs + 1))
+
+
+def stopped(root: Path, monkeypatch: pytest.MonkeyPatch, steps: int, **run_options) -> None:
+    with monkeypatch.context() as patched:
+        stop_after(patched, steps)
+        with pytest.raises(Stopped):
+            train(settings(root, "makam", "musicnn", run_options=run_options))
+
+
+@pytest.mark.usefixtures("small_network")
+def test_a_state_is_not_passed_off_as_a_shorter_training(root, monkeypatch):
+    stopped(root, monkeypatch, 10, epochs=4)  # in the third epoch
+    state = training_state_path(root / "models" / "makam" / "musicnn.pth")
+    before = state.read_bytes()
+    with pytest.raises(TrainingError, match="has done 2 epochs already, where --epochs 1 ends after 1"):
+        train(settings(root, "makam", "musicnn", run_options={"epochs": 1}))
+    assert state.read_bytes() == before
+    two = weights(train(settings(root, "makam", "musicnn", models_dir=root / "two")))
+    assert same(two, weights(train(settings(root, "makam", "musicnn", run_options={"epochs": 2}))))
+
+
+@pytest.mark.usefixtures("small_network")
+def test_a_state_beyond_the_end_that_a_patience_sets_is_told(root, monkeypatch):
+    options = {"learning_rate": 1e-12, "schedule": "constant", "epochs": 30}  # BatchNorm alone moves
+    free = train(settings(root, "makam", "musicnn", models_dir=root / "free", run_options={**options, "patience": 1}))
+    end = load_checkpoint(free).info.training["epochs_trained"]
+    stopped(root, monkeypatch, 4 * (end + 1) + 2, **options)  # an epoch after that end
+    with pytest.raises(TrainingError, match=f"where --epochs 30 --patience 1 ends after {end}"):
+        train(settings(root, "makam", "musicnn", run_options={**options, "patience": 1}))
+
+
+@pytest.mark.parametrize(
+    ("done", "asked", "same_result"),
+    [
+        ((4, None, 4), (4, None), True),
+        ((4, None, 4), (3, None), False),
+        ((4, None, 4), (5, None), False),
+        ((4, None, 4), (4, 2), False),  # it may have ended before
+        ((4, 3, 4), (4, None), True),
+        ((4, 3, 4), (4, 5), True),
+        ((4, 3, 4), (4, 2), False),
+        ((30, 2, 9), (30, 2), True),
+        ((30, 2, 9), (50, 2), True),
+        ((30, 2, 9), (8, 2), False),
+        ((30, 2, 9), (30, None), False),  # asked to go on where it had given up
+        ((30, 2, 9), (30, 5), False),
+        ((30, 2, 9), (9, None), True),
+    ],
+)
+def test_a_finished_training_answers_for_those_of_its_length_only(done, asked, same_result):
+    training = dict(zip(("epochs", "patience", "epochs_trained"), done, strict=True))
+    if same_result:
+        check_length_of_result(training, *asked, Path("x.pth"))
+    else:
+        with pytest.raises(TrainingError, match=f"been trained for {done[2]} epochs.*--restart"):
+            check_length_of_result(training, *asked, Path("x.pth"))
+
+
 @pytest.mark.usefixtures("small_network")
 def test_recorded_steps_train_the_same_weights_also_when_stopped_in_between(root, monkeypatch):
     launched = weights(train(settings(root, "makam", "musicnn", models_dir=root / "launched")))
@@ -377,3 +462,64 @@ def test_recorded_steps_train_the_same_weights_also_when_stopped_in_between(root
         1,
         0,
     ]  # of 6 whole batches; 4 in front of the stop; 2 left
+
+
+@pytest.mark.usefixtures("small_network")
+def test_crops_from_memory_are_another_training_than_from_files_unless_nothing_is_asked(root, monkeypatch):
+    with monkeypatch.context() as patched:
+        stop_after(patched, 3)
+        with pytest.raises(Stopped):
+            train(settings(root, "makam", "musicnn", spectrograms="memory"))
+    with pytest.raises(TrainingError, match="spectrograms memory there, none now"):
+        train(settings(root, "makam", "musicnn", spectrograms="files"))
+    goes_on = weights(train(settings(root, "makam", "musicnn")))  # as on a GPU with less room than before
+    whole = settings(root, "makam", "musicnn", spectrograms="memory", models_dir=root / "whole")
+    assert same(goes_on, weights(train(whole)))
+    train(settings(root, "makam", "musicnn"))
+    with pytest.raises(TrainingError, match="spectrograms memory there"):
+        train(settings(root, "makam", "musicnn", spectrograms="files"))
+
+
+@pytest.mark.usefixtures("small_network")
+@pytest.mark.parametrize(
+    "change", [{"best_epoch": 0}, {"best_epoch": 9}, {"history": [{"epoch": 1}]}, {"history": [7]}]
+)
+def test_a_state_whose_history_contradicts_itself_is_refused(root, monkeypatch, change):
+    stopped(root, monkeypatch, 6, epochs=3)
+    path = training_state_path(root / "models" / "makam" / "musicnn.pth")
+    save_tensors(path, load_tensors(path) | change)
+    with pytest.raises(CheckpointError, match=r"training state .* cannot be read .*--restart"):
+        train(settings(root, "makam", "musicnn", run_options={"epochs": 3}))
+
+
+@pytest.mark.usefixtures("small_network")
+@pytest.mark.parametrize(
+    "change", [{"model": {"conv.weight": torch.ones(3)}}, {"optimizer": {"state": {}}}, {"random": {}}], ids=str
+)
+def test_a_state_of_another_network_is_refused(root, monkeypatch, change):
+    stopped(root, monkeypatch, 2, epochs=1)
+    path = training_state_path(root / "models" / "makam" / "musicnn.pth")
+    save_tensors(path, load_tensors(path) | change)
+    with pytest.raises(CheckpointError, match=r"does not fit this network .*--restart") as error:
+        train(settings(root, "makam", "musicnn", run_options={"epochs": 1}))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.usefixtures("small_network")
+def test_a_kill_between_the_checkpoint_and_the_end_of_its_state_leaves_a_finished_training(root, monkeypatch):
+    real = Path.unlink
+
+    def killed(path: Path, **options) -> None:
+        if path.suffix == ".resume":
+            raise KeyboardInterrupt
+        real(path, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(settings(root, "makam", "musicnn"))
+    path = root / "models" / "makam" / "musicnn.pth"
+    first = weights(path)
+    assert training_state_path(path).is_file()
+    assert same(first, weights(train(settings(root, "makam", "musicnn"))))
+    assert not training_state_path(path).exists()

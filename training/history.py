@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+import os
+import platform
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from runtime.atomic_files import atomic_write
+from runtime.atomic_files import atomic_write, errors_name, make_directory
 
 COLUMNS = (
     "epoch",
@@ -23,6 +26,31 @@ COLUMNS = (
 )
 
 
+class Record:
+    """`{model_name}.history.csv` and TensorBoard's events beside a checkpoint, kept equal to the state's history."""
+
+    def __init__(self, checkpoint: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+        """
+        Args:
+            checkpoint: where the result goes.
+            rows: the history so far; a training that was killed may not have come to record all of it.
+        """
+        self.csv = checkpoint.with_suffix(".history.csv")
+        self.events = TensorBoardEvents(checkpoint.with_suffix(".tensorboard"))
+        if rows:
+            write_csv(self.csv, rows)
+        self.events.add(rows)
+
+    def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Record the history with an epoch more.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        write_csv(self.csv, rows)
+        self.events.add(rows[-1:])
+
+
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write `history.csv` anew, in one step, so that it never disagrees with the state."""
     text = io.StringIO()
@@ -33,23 +61,46 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         file.write(text.getvalue())
 
 
-class TensorBoard:
-    """Events for TensorBoard; on continuing, those after the saved state are withdrawn."""
+class TensorBoardEvents:
+    """A file of events for TensorBoard; all earlier events in its directory are withdrawn.
 
-    def __init__(self, directory: Path, first_step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # imports slowly, and only training needs it
+    Written in the caller's thread, unlike by `SummaryWriter`: a full disk is an error here, not a
+    traceback of a thread.
+    """
 
-        self.writer = SummaryWriter(str(directory), purge_step=first_step)
+    def __init__(self, directory: Path) -> None:
+        make_directory(directory)
+        name = f"events.out.tfevents.{int(time.time()):010d}.{platform.node()}.{os.getpid()}.0"
+        self.path = directory / name
+        self._begun = False
 
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Add the values of one epoch."""
-        for name in COLUMNS[1:7]:
-            if row[name] is not None:
-                self.writer.add_scalar(name, row[name], row["epoch"])
-        self.writer.flush()
+    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add the values of some epochs.
 
-    def close(self) -> None:
-        self.writer.close()
+        Raises:
+            OSError: they cannot be written.
+        """
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # imports slowly
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        events = []
+        if not self._begun:
+            events = [
+                Event(file_version="brain.Event:2"),
+                Event(step=0, session_log=SessionLog(status=SessionLog.START)),  # from this step on, all begins anew
+            ]
+        for row in rows:
+            values = [Summary.Value(tag=name, simple_value=row[name]) for name in COLUMNS[1:7] if row[name] is not None]
+            events.append(Event(step=row["epoch"], summary=Summary(value=values)))
+        text = io.BytesIO()
+        writer = RecordWriter(text)
+        for event in events:
+            event.wall_time = time.time()
+            writer.write(event.SerializeToString())
+        with errors_name(self.path), self.path.open("ab") as file:
+            file.write(text.getvalue())
+        self._begun = True
 
 
 def epoch_line(row: Mapping[str, Any], epochs: int) -> str:

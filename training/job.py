@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from models import TaggingModel
 from models.checkpoints import Checkpoint, CheckpointInfo, load_checkpoint, save_checkpoint
 from models.shared_batch import BatchPlace
 from runtime.cuda_graphs import CudaGraphs
-from runtime.devices import Precision, describe, resolve_precision
+from runtime.devices import Precision, compute_deterministically, describe, resolve_precision
 from runtime.errors import TrainingError, UsageError
 from runtime.memory import keep_freed_memory
 from runtime.processes import Processes
@@ -23,7 +24,13 @@ from runtime.provenance import versions
 from training.schedules import Schedule, make_schedule
 from training.settings import TrainingSettings
 from training.start import build_network, load_source, set_initial_weights, spread_network
-from training.state import TrainingState, check_identity, load_state
+from training.state import (
+    TrainingState,
+    check_identity,
+    check_length_of_result,
+    check_length_of_state,
+    load_state,
+)
 from training.step import TrainingStep
 
 
@@ -56,6 +63,8 @@ class Job:
 def prepare(settings: TrainingSettings, processes: Processes) -> Job | None:
     """Open the corpus and the source, build the model, find the state; None if there is nothing to do."""
     run = settings.run
+    if settings.deterministic:
+        compute_deterministically()
     device = processes.device(settings.device)
     precision = resolve_precision(settings.precision, device, cpu_bfloat16=True)
     if device.type == "cpu":
@@ -72,9 +81,6 @@ def prepare(settings: TrainingSettings, processes: Processes) -> Job | None:
     if processes.size > 1:
         print(f"{processes.size} processes share each batch of {run.batch_size}")
 
-    if settings.deterministic:
-        torch.use_deterministic_algorithms(True)
-        torch.backends.cudnn.benchmark = False
     torch.manual_seed(settings.seed)
     model = build_network(settings, len(corpus.tags), source)
     identity = settings.identity(
@@ -84,6 +90,8 @@ def prepare(settings: TrainingSettings, processes: Processes) -> Job | None:
         model_settings=dict(model.settings),
         source_sha256=source.sha256 if source else None,
         data_fingerprint=data_fingerprint(corpus, (train_set, valid_set)),
+        deterministic=True if settings.deterministic and device.type == "cuda" else None,
+        spectrograms=_spectrograms(settings, device, (train_set, valid_set)),
     )
     with processes.first_goes_first():
         state = _find_state(settings, identity)
@@ -147,7 +155,9 @@ def _find_state(settings: TrainingSettings, identity: dict[str, Any]) -> Trainin
         return TrainingState(identity)
     if path.is_file():
         state = load_state(path)
+        _as_found(identity, state.identity, settings)
         check_identity(state.identity, identity, path)
+        check_length_of_state(state, settings.run.epochs, settings.run.patience, path)
         print(f"continuing in epoch {state.epoch} after {state.batch} batches, as saved in {path}")
         return state
     if settings.checkpoint.is_file():
@@ -157,28 +167,34 @@ def _find_state(settings: TrainingSettings, identity: dict[str, Any]) -> Trainin
                 f"{settings.checkpoint} holds weights that were not trained here; --restart replaces them, or choose "
                 "another --models_dir"
             )
+        _as_found(identity, info.training["identity"], settings)
         check_identity(info.training["identity"], identity, settings.checkpoint)
-        if info.training["epochs"] < settings.run.epochs:
-            raise TrainingError(
-                f"{settings.checkpoint} has been trained for {info.training['epochs']} epochs and its state is gone; "
-                f"--restart trains it for {settings.run.epochs} from the beginning"
-            )
+        check_length_of_result(info.training, settings.run.epochs, settings.run.patience, settings.checkpoint)
         print(f"{settings.checkpoint} is already trained; --restart trains it again")
         return None
     return TrainingState(identity)
+
+
+def _as_found(identity: dict[str, Any], found: Mapping[str, Any], settings: TrainingSettings) -> None:
+    """What is left to choose is chosen as it was: how much of a GPU's memory is free is no part of the training."""
+    if settings.spectrograms == "auto":
+        identity["spectrograms"] = found.get("spectrograms")
+
+
+def _spectrograms(settings: TrainingSettings, device: torch.device, sets: Iterable[Recordings]) -> str | None:
+    """Where crops are to come from: "memory", where values are rounded to float16, or None, the files."""
+    in_memory = settings.spectrograms == "memory"
+    if settings.spectrograms == "auto" and device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        in_memory = sum(map(MemorySource.bytes_needed, sets)) < 0.6 * free  # the rest is for the model
+    return "memory" if in_memory else None
 
 
 def open_sources(job: Job) -> tuple[CropSource, CropSource]:
     """Where training and validation crops come from."""
     frames, threads = job.model.input_frames, job.settings.num_workers
     sets = (job.recordings, job.valid)
-    where = job.settings.spectrograms
-    if where == "auto":
-        where = "files"
-        if job.device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(job.device)
-            needed = sum(MemorySource.bytes_needed(recordings) for recordings in sets)
-            where = "memory" if needed < 0.6 * free else "files"  # the rest is for the model
+    where = job.state.identity.get("spectrograms")
     source = MemorySource if where == "memory" else FileSource
     print(f"spectrograms: {'held in memory as float16' if where == 'memory' else 'crops read from files'}")
     return tuple(source(recordings, frames, job.device, threads) for recordings in sets)

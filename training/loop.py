@@ -24,11 +24,11 @@ from runtime.atomic_files import make_directory, remove_stale_parts
 from runtime.errors import EXIT_STOPPED, Stopped, TrainingError, out_of_memory
 from runtime.processes import connected, started_processes
 from runtime.signals import StopRequest
-from training.history import TensorBoard, epoch_line, write_csv
+from training.history import Record, epoch_line
 from training.job import Job, open_sources, prepare, training_step, write_result
 from training.schedules import set_learning_rate
 from training.settings import TrainingSettings
-from training.state import random_states, save_state, set_random_states, training_lock
+from training.state import random_states, restore, save_state, training_lock
 from training.step import TrainingStep
 
 LOSS_CHECK_EVERY = 50  # steps; looking at the loss makes the program wait for a GPU
@@ -64,13 +64,10 @@ def _run(job: Job) -> None:
     checkpoint = job.settings.checkpoint
     optimizer = schedule.optimizer(state.phase, job.trainable())
     if state.model:  # continuing
-        job.model.load_state_dict(state.model)
-        if state.optimizer is not None:
-            optimizer.load_state_dict(state.optimizer)
-        set_random_states(state.random, job.device)
+        restore(state, job.model, optimizer, job.device, training_state_path(checkpoint))
     train_source, valid_source = open_sources(job)
     take_step = training_step(job)
-    board = TensorBoard(checkpoint.with_suffix(".tensorboard"), first_step=state.epoch) if processes.first else None
+    record = Record(checkpoint, state.history) if processes.first else None
 
     with StopRequest() as stop:
         while state.epoch <= run.epochs and not _out_of_patience(job):
@@ -93,14 +90,12 @@ def _run(job: Job) -> None:
             state.epoch, state.batch, state.loss_sum, state.seconds = state.epoch + 1, 0, 0.0, 0.0
             _save(job, optimizer)
             if processes.first:
-                write_csv(checkpoint.with_suffix(".history.csv"), state.history)
-                board.add(row)
+                record.add(state.history)
                 print(epoch_line(row, run.epochs), flush=True)
             (stopping,) = processes.any(bool(stop.requested))
             if stopping and state.epoch <= run.epochs:
                 raise _stopped(job, stop)
     if processes.first:
-        board.close()
         write_result(job)
 
 

@@ -8,6 +8,7 @@ replaced in one step, so a kill at any moment leaves the state before or the sta
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,10 +17,13 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from models.tensor_files import load_tensors, save_tensors
-from runtime.errors import CheckpointError, TrainingError, listed
+from runtime.atomic_files import errors_name
+from runtime.errors import CheckpointError, TrainingError, listed, out_of_memory
+from training.history import COLUMNS
 
 FORMAT = "music-tagging-training/1"
 
@@ -87,10 +91,38 @@ def load_state(path: Path) -> TrainingState:
             like = getattr(blank, name)
             if not isinstance(value, (dict, type(None)) if like is None else type(like)):
                 raise CheckpointError(f"{name} is of type {type(value).__name__}")
+        _check_history(state)
         return state
     except (CheckpointError, TypeError) as error:
         raise CheckpointError(
             f"the training state {path} cannot be read ({error}); --restart begins anew from the first epoch"
+        ) from error
+
+
+def _check_history(state: TrainingState) -> None:
+    if not all(isinstance(row, dict) and row.keys() == set(COLUMNS) for row in state.history):
+        raise CheckpointError("its history has other columns")
+    if not bool(state.history) <= state.best_epoch <= len(state.history):
+        raise CheckpointError(f"its best epoch is {state.best_epoch} of {len(state.history)}")
+
+
+def restore(state: TrainingState, model: nn.Module, optimizer: Optimizer, device: torch.device, where: Path) -> None:
+    """Put network, optimiser and random generators back to where the state was saved.
+
+    Raises:
+        CheckpointError: it does not fit them, being of another version of this project, or forged.
+    """
+    try:
+        model.load_state_dict(state.model)
+        if state.optimizer is not None:
+            optimizer.load_state_dict(state.optimizer)
+        set_random_states(state.random, device)
+    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
+        if out_of_memory(error):
+            raise
+        reason = " ".join(str(error).split())
+        raise CheckpointError(
+            f"the training state {where} does not fit this network ({reason:.120}); --restart begins anew"
         ) from error
 
 
@@ -115,6 +147,47 @@ def _short(value: object) -> str:
     return f"{text[:12]}…" if len(text) > 40 else text
 
 
+def check_length_of_state(state: TrainingState, epochs: int, patience: int | None, where: Path) -> None:
+    """Check that a training of so many epochs and this patience would have come as far as this state.
+
+    Raises:
+        TrainingError: it would have ended before, perhaps with other weights.
+    """
+    best = 0
+    for epoch, row in enumerate(state.history[:-1], start=1):
+        best = epoch if row["best"] else best
+        if epoch >= epochs or (patience is not None and epoch - best >= patience):
+            raise TrainingError(
+                f"{where} has done {len(state.history)} epochs already, where {_length(epochs, patience)} ends after "
+                f"{epoch}; give it the options it was started with, begin anew with --restart, or choose another "
+                "--models_dir"
+            )
+
+
+def check_length_of_result(training: Mapping[str, Any], epochs: int, patience: int | None, where: Path) -> None:
+    """Check that a training of so many epochs and this patience ends where a finished one did.
+
+    Args:
+        training: what the checkpoint says of it (see `models.checkpoints.CheckpointInfo`).
+
+    Raises:
+        TrainingError: it ends elsewhere, or that cannot be told.
+    """
+    asked, allowed, done = training["epochs"], training.get("patience"), training.get("epochs_trained")
+    done = asked if done is None else done
+    by_patience = done < asked and epochs >= done and patience == allowed
+    by_epochs = epochs == done and (patience in (None, allowed) or (allowed or math.inf) <= patience)
+    if not (by_patience or by_epochs):
+        raise TrainingError(
+            f"{where} has been trained for {done} epochs ({_length(asked, allowed)}) and its state is gone; --restart "
+            f"trains it with {_length(epochs, patience)} from the beginning, or choose another --models_dir"
+        )
+
+
+def _length(epochs: int, patience: int | None) -> str:
+    return f"--epochs {epochs}" + ("" if patience is None else f" --patience {patience}")
+
+
 @contextmanager
 def training_lock(checkpoint: Path) -> Iterator[None]:
     """Hold the right to train `checkpoint`; the operating system gives it back however the process ends.
@@ -124,17 +197,24 @@ def training_lock(checkpoint: Path) -> Iterator[None]:
     """
     path = checkpoint.with_suffix(".lock")
     file = _locked(path)
-    while not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+    while not _is_at(path, file):
         file.close()  # its holder removed the file between our opening and our locking it
         file = _locked(path)
     with file:
-        file.truncate(0)
-        file.write(f"{os.getpid()} on {os.uname().nodename}")
-        file.flush()
+        with errors_name(path):
+            os.ftruncate(file.fileno(), 0)
+            os.write(file.fileno(), f"{os.getpid()} on {os.uname().nodename}".encode())
         try:
             yield
         finally:
             path.unlink(missing_ok=True)
+
+
+def _is_at(path: Path, file: IO[str]) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _locked(path: Path) -> IO[str]:
