@@ -30,6 +30,7 @@ bench: $(VENV)/.ready
 	mkdir -p build/bench
 	$(RUN) -m benchmarks.bench_preprocessing --out build/bench/preprocessing.json
 	$(RUN) -m benchmarks.bench_models --device cpu --out build/bench/models-cpu.json
+	$(RUN) -m benchmarks.bench_bootstrap --out build/bench/bootstrap.json
 
 bench-gpu: $(VENV)/.ready
 	mkdir -p build/bench
