@@ -7,6 +7,7 @@ import subprocess
 import pytest
 from PIL import Image
 
+from config import DATASETS
 from study.comparisons import target_statistics
 from study.figures import write_figures
 from study.findings import teachers
@@ -66,6 +67,26 @@ def test_published_figures_make_a_report_of_their_own(published_figures):
     row = next(line for line in text.splitlines() if '<th scope="row">Hindustani</th><td>MagnaTagATune' in line)
     assert "<small>ast</small>" in row and "<b>0.8658</b>" in row
     assert 'id="pairs"' not in text and 'id="runs"' not in text  # they have no scores to compare, and no provenance
+
+
+def test_published_figures_are_in_the_studys_order_whatever_that_of_their_file(published_figures):
+    theirs = published_study(published_figures / "results.csv")
+    assert list(theirs.results) == list(published_study().results)
+    assert [dataset for dataset, run in theirs.results if run == "ast"] == list(DATASETS)
+
+
+def test_figures_follow_the_models_and_corpora_of_the_study(tmp_path):
+    names = ["tag_gains_carnatic", "transfer_matrix_ast", "tag_gains_fma", "transfer_matrix_vgg_ish", "source_gains"]
+    for name in [*names, "transfer_matrix_musicnn"]:
+        (tmp_path / f"{name}.png").touch()
+    assert [path.stem for path in figure_files(tmp_path)] == [
+        "source_gains",
+        "transfer_matrix_vgg_ish",
+        "transfer_matrix_musicnn",
+        "transfer_matrix_ast",
+        "tag_gains_fma",
+        "tag_gains_carnatic",
+    ]
 
 
 def test_mean_gains_are_not_compared_where_only_the_best_transfers_are_known():
