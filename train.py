@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from config import MODELS_DIR, run_config
@@ -18,7 +19,8 @@ from runtime.arguments import ScriptParser, add_run_arguments, positive_float, p
 from runtime.errors import run_script
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+    """The arguments `given`, or else those of the command line."""
     parser = ScriptParser(description=__doc__)
     add_run_arguments(parser)
     parser.add_argument("--models_dir", type=Path, default=MODELS_DIR, help="where checkpoints are read and written")
@@ -68,7 +70,7 @@ def parse_arguments() -> argparse.Namespace:
     running.add_argument("--save_every", type=positive_float, default=10.0, help="minutes between saves in an epoch")
     running.add_argument("--restart", action="store_true", help="begin anew, also if there is a result or saved state")
     running.add_argument("--deterministic", action="store_true", help="use deterministic algorithms only, on CUDA too")
-    return parser.parse_args()
+    return parser.parse_args(given)
 
 
 def main() -> None:
