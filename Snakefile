@@ -38,6 +38,7 @@ ROOT = shlex.quote(str(workflow.basedir))
 # SLURM gives a job. Snakemake sets both variables to those, and PyTorch heeds both.
 THREADS = f"OMP_NUM_THREADS={STUDY.threads} MKL_NUM_THREADS={STUDY.threads}"
 PYTHON = f"PYTHONPATH={ROOT} {THREADS} {shlex.quote(sys.executable)}"
+TABLES = ["single_domain", "transfer", "source_pairs"]
 CORPORA, MODEL_NAMES = list(STUDY.corpora), list(STUDY.models)
 MODELS_DIR, EVALUATION_DIR, RESULTS = (str(d) for d in (STUDY.models_dir, STUDY.evaluation_dir, STUDY.results_dir))
 # Which executor it will be is not known yet, but only that of a cluster is given a number of jobs. Which cards
@@ -258,7 +259,7 @@ rule tables:
     input:
         expand(f"{RESULTS}/statistics/{{dataset}}.json", dataset=CORPORA),
     output:
-        expand(f"{RESULTS}/{{table}}.{{suffix}}", table=["single_domain", "transfer"], suffix=["csv", "md", "tex"]),
+        expand(f"{RESULTS}/{{table}}.{{suffix}}", table=TABLES, suffix=["csv", "md", "tex"]),
     shell:
         "{PYTHON} -m study.tables {REPORT}"
 

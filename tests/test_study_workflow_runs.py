@@ -92,6 +92,9 @@ def test_a_seed_added_later_leaves_the_others_alone_and_tables_tell_mean_and_dev
     directory = tmp_path / "study"
     first = ("--configfile", str(demo_config(directory, epochs=EPOCHS)))
     assert planned(snakemake(directory, "-n", *first)) == {}  # nor does a copy begin anew
+    (directory / "results" / "source_pairs.md").rename(directory / "kept")
+    assert planned(snakemake(directory, "-n", *first)) == {"tables": 1, "report": 1, "all": 1, "total": 3}
+    (directory / "kept").rename(directory / "results" / "source_pairs.md")
     assert planned(snakemake(directory, "-n", *first, "--config", "num_workers=3", "threads=2", "device=auto")) == {}
     before = seed_0_files(directory)
     both = ("-c2", "--configfile", str(demo_config(directory, epochs=EPOCHS, seeds=[0, 1])))
