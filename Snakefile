@@ -10,7 +10,6 @@
 """
 
 import fcntl
-import re
 import shlex
 import sys
 from pathlib import Path
@@ -18,7 +17,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, workflow.basedir)
-from config import DATASETS, MODELS, RunName  # noqa: E402
+from config import DATASETS  # noqa: E402
 from datasets.demo.corpus import MARKER  # noqa: E402
 from runtime.errors import UserError, listed  # noqa: E402
 from study.job import cards  # noqa: E402
@@ -84,12 +83,10 @@ onerror:
     print(f"{told}. `so_far` as target makes tables and report of what is there.", file=sys.stderr)
 
 
-# Of such targets Snakemake would say no more than that there is no rule to produce them.
+# Of a target that cannot be Snakemake would say no more than that there is no rule to produce it.
 for _target in sys.argv[1:] if workflow.is_main_process else []:
-    if _target in [name for name in (*DATASETS, *MODELS) if name not in (*CORPORA, *MODEL_NAMES)]:
-        raise WorkflowError(f"{_target} is not in the configuration, which has {', '.join((*CORPORA, *MODEL_NAMES))}")
-    if _itself := re.search(r"/(\w+)/(\w+_from_\1(_f)?)\.\w+$", _target):
-        raise WorkflowError(f"{_itself[2]} on {_itself[1]} starts from the corpus itself; choose another source")
+    if _reason := STUDY.reason_against(_target):
+        raise WorkflowError(_reason)
 
 
 wildcard_constraints:

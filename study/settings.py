@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from config import DATASETS, MODELS
+from config import DATASETS, MODELS, run_config
 from datasets.demo.corpus import MARKER
 from runtime.errors import UsageError, listed
 from study.comparisons import RESAMPLES
@@ -56,6 +56,30 @@ class StudySettings:
         epochs = self.epochs.get(model) if isinstance(self.epochs, Mapping) else self.epochs
         given = ["--epochs", str(epochs)] if epochs else []
         return shlex.join([*given, "--precision", self.precision, *shlex.split(self.train_options.get(model, ""))])
+
+    def reason_against(self, target: str) -> str | None:
+        """Why a target of the command line cannot be made; None where nothing speaks against it."""
+        names = (*self.corpora, *self.models)
+        if target in (*DATASETS, *MODELS) and target not in names:
+            return f"{target} is not in the configuration, which has {', '.join(names)}"
+        if itself := re.search(r"/(\w+)/(\w+_from_\1(_f)?)\.\w+$", target):
+            return f"{itself[2]} on {itself[1]} starts from the corpus itself; choose another source"
+        directory = next(
+            (path for path in (self.evaluation_dir, self.models_dir) if Path(target).is_relative_to(path)), None
+        )
+        parts = Path(target).relative_to(directory).parts if directory else ()
+        if parts and re.fullmatch(r"seed_\d+", parts[0]):
+            parts = parts[1:]
+        if len(parts) != 2 or not parts[1].endswith((".json", ".csv", ".txt", ".pth")):
+            return None
+        try:
+            name = run_config(parts[0], parts[1].partition(".")[0]).name
+        except UsageError as error:
+            return f"{target}: {error}"
+        left_out = [of for of in (parts[0], name.model, name.source) if of and of not in names]
+        return (
+            f"{target}: {left_out[0]} is not in the configuration, which has {', '.join(names)}" if left_out else None
+        )
 
 
 def study_settings(config: Mapping[str, Any]) -> StudySettings:

@@ -3,6 +3,7 @@
 import fcntl
 import importlib.util
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -70,6 +71,26 @@ def test_mistakes_in_the_configuration_are_named(change, message):
     with pytest.raises(UsageError, match=message) as error:
         study_settings({"corpora": {"makam": "data/makam"}, "models": ["ast"], **change})
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("evaluation/makam/ast_from_fmaa.json", "unknown source 'fmaa'.*nearest names are ast_from_fma"),
+        ("evaluation/seed_2/makan/ast.json", "makan.*makam"),
+        ("saved_models/makam/asst.pth", "unknown model 'asst'"),
+        ("evaluation/makam/ast_from_lyra.json", "lyra is not in the configuration, which has fma, makam, ast"),
+        ("evaluation/lyra/ast.csv", "lyra is not in the configuration"),
+        ("evaluation/makam/musicnn.txt", "musicnn is not in the configuration"),
+        ("lyra", "lyra is not in the configuration"),
+        ("evaluation/makam/ast_from_makam_f.json", "starts from the corpus itself"),
+    ],
+)
+def test_of_a_target_that_cannot_be_the_reason_is_told(target, reason):
+    settings = study_settings({"corpora": {"makam": "x", "fma": "y"}, "models": ["ast"]})
+    assert re.search(reason, settings.reason_against(target))
+    for good in ("makam", "evaluation/makam/ast_from_fma_f.json", "saved_models/seed_3/fma/ast.pth", "so_far", "-n"):
+        assert settings.reason_against(good) is None
 
 
 def test_empty_train_options_are_none():
