@@ -5,7 +5,11 @@ recordings = open_recordings(corpus.train)  # headers of its spectrograms read a
 recordings.read(0, start=100, count=230)    # (230, 128) float32 dB, read from disk as a slice
 """
 
-from datasets.corpus import Corpus, Split, open_corpus
-from datasets.recordings import Recordings, data_fingerprint, open_recordings
+from runtime.interrupts import tell_of_interrupted_imports
+
+tell_of_interrupted_imports()  # before the next lines: they import NumPy
+
+from datasets.corpus import Corpus, Split, open_corpus  # noqa: E402
+from datasets.recordings import Recordings, data_fingerprint, open_recordings  # noqa: E402
 
 __all__ = ["Corpus", "Recordings", "Split", "data_fingerprint", "open_corpus", "open_recordings"]
