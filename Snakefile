@@ -18,7 +18,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, workflow.basedir)
 from config import DATASETS  # noqa: E402
-from datasets.demo.corpus import MARKER  # noqa: E402
+from datasets.demo.marker import MARKER  # noqa: E402
 from runtime.errors import UserError, listed  # noqa: E402
 from study.job import cards  # noqa: E402
 from study.results import run_names, seed_dir  # noqa: E402

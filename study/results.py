@@ -163,6 +163,8 @@ def load_study(
         if len(test_sets) > 1:
             first, second = list(test_sets.values())[:2]
             raise DataError(f"{first} and {second} were evaluated on different test sets; run one of them again")
+    reports = [report for result in results.values() for report in result.reports]
+    synthetic = synthetic or any(report.provenance.get("synthetic") is True for report in reports)
     if not results:
         raise DataError(f"no evaluations of {', '.join(datasets)} in {evaluation_dir}; run evaluate.py or snakemake")
     notes = ((SYNTHETIC_NOTE,) if synthetic else ()) + tuple(notes)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from config import DATASETS, MODELS, run_config
-from datasets.demo.corpus import MARKER
+from datasets.demo.marker import MARKER
 from runtime.errors import UsageError, listed
 from study.comparisons import RESAMPLES
 from train import parse_arguments
