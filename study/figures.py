@@ -23,6 +23,7 @@ import numpy as np
 
 from config import DATASETS, MODELS_DIR
 from runtime.arguments import ScriptParser
+from runtime.atomic_files import make_directory
 from runtime.errors import run_script
 from study.arguments import add_study_arguments, study_from
 from study.comparisons import TargetStatistics, load_statistics
@@ -55,6 +56,7 @@ def write_figures(
     Raises:
         DataError: the directory cannot be created, or a history is damaged.
     """
+    make_directory(directory)  # there also if nothing can be drawn: the workflow waits for it
     written = []
     tags = [row.tag for result in study.results.values() for report in result.reports for row in report.metrics.per_tag]
     with figure_style([*dict.fromkeys(tags), *study.notes]):

@@ -13,6 +13,7 @@ from study.figures import write_figures
 from study.findings import teachers
 from study.report import figure_files, report_html
 from study.results import SYNTHETIC_NOTE, load_study, published_study
+from study.tables import write_tables
 from tests.study_results import write_evaluations
 
 CORPORA = ("fma", "lyra", "makam")
@@ -87,6 +88,17 @@ def test_figures_follow_the_models_and_corpora_of_the_study(tmp_path):
         "tag_gains_fma",
         "tag_gains_carnatic",
     ]
+
+
+def test_a_study_of_one_corpus_has_tables_figures_and_a_report(tmp_path):
+    write_evaluations(tmp_path / "evaluation", ("makam",), ("musicnn", "ast"))
+    study = load_study(tmp_path / "evaluation", ("makam",), ("musicnn", "ast"))
+    statistics = {"makam": target_statistics(study, "makam", resamples=20)}
+    assert write_tables(tmp_path, study, statistics)
+    assert write_figures(tmp_path / "figures", study, statistics) == []
+    assert (tmp_path / "figures").is_dir()
+    text = report_html(study, statistics)
+    assert "No transfer has been evaluated yet" in text and "Turkish-makam" in text
 
 
 def test_mean_gains_are_not_compared_where_only_the_best_transfers_are_known():
