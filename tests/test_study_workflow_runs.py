@@ -81,7 +81,7 @@ def test_a_failed_run_stops_only_what_needs_it_and_the_report_so_far_names_what_
     result = snakemake(tmp_path, *arguments, "so_far")
     assert result.returncode == 0, result.stdout
     report = (tmp_path / "results" / "so_far" / "report.html").read_text(encoding="utf-8")
-    assert "5 evaluations missing" in report
+    assert "5 of 6 evaluations missing" in report
     assert not (tmp_path / "results" / "report.html").exists()
 
     (tmp_path / "kept").rename(splits)
