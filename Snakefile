@@ -141,6 +141,7 @@ localrules:
 rule all:
     input:
         f"{RESULTS}/report.html",
+        expand(f"{RESULTS}/{{table}}.{{suffix}}", table=TABLES, suffix=["csv", "md", "tex"]),
 
 
 for _dataset in CORPORA:

@@ -78,7 +78,7 @@ def test_a_failed_run_stops_only_what_needs_it_and_the_report_so_far_names_what_
     assert len(errors) == 3 and all("hindustani" in error for error in errors), errors
     assert (tmp_path / "evaluation" / "makam" / "musicnn.json").is_file()
 
-    result = snakemake(tmp_path, *arguments, "so_far")
+    result = snakemake(tmp_path, "so_far", *arguments)
     assert result.returncode == 0, result.stdout
     report = (tmp_path / "results" / "so_far" / "report.html").read_text(encoding="utf-8")
     assert "5 of 6 evaluations missing" in report
