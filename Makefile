@@ -32,6 +32,7 @@ bench: $(VENV)/.ready
 	$(RUN) -m benchmarks.bench_models --device cpu --out build/bench/models-cpu.json
 	$(RUN) -m benchmarks.bench_start --device cpu --out build/bench/start-cpu.json
 	$(RUN) -m benchmarks.bench_epoch_end --device cpu --dir build/bench --out build/bench/epoch-end-cpu.json
+	$(RUN) -m benchmarks.bench_bootstrap --out build/bench/bootstrap.json
 
 # All models on one GPU, in less than eight minutes, and what the whole study would take there.
 bench-gpu: $(VENV)/.ready

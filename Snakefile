@@ -10,7 +10,6 @@
 """
 
 import fcntl
-import re
 import shlex
 import sys
 from pathlib import Path
@@ -18,8 +17,8 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, workflow.basedir)
-from config import DATASETS, MODELS, RunName  # noqa: E402
-from datasets.demo.corpus import MARKER  # noqa: E402
+from config import DATASETS  # noqa: E402
+from datasets.demo.marker import MARKER  # noqa: E402
 from runtime.errors import UserError, listed  # noqa: E402
 from study.job import cards  # noqa: E402
 from study.results import run_names, seed_dir  # noqa: E402
@@ -38,6 +37,7 @@ ROOT = shlex.quote(str(workflow.basedir))
 # SLURM gives a job. Snakemake sets both variables to those, and PyTorch heeds both.
 THREADS = f"OMP_NUM_THREADS={STUDY.threads} MKL_NUM_THREADS={STUDY.threads}"
 PYTHON = f"PYTHONPATH={ROOT} {THREADS} {shlex.quote(sys.executable)}"
+TABLES = ["single_domain", "transfer", "source_pairs"]
 CORPORA, MODEL_NAMES = list(STUDY.corpora), list(STUDY.models)
 MODELS_DIR, EVALUATION_DIR, RESULTS = (str(d) for d in (STUDY.models_dir, STUDY.evaluation_dir, STUDY.results_dir))
 # Which executor it will be is not known yet, but only that of a cluster is given a number of jobs. Which cards
@@ -83,12 +83,10 @@ onerror:
     print(f"{told}. `so_far` as target makes tables and report of what is there.", file=sys.stderr)
 
 
-# Of such targets Snakemake would say no more than that there is no rule to produce them.
+# Of a target that cannot be Snakemake would say no more than that there is no rule to produce it.
 for _target in sys.argv[1:] if workflow.is_main_process else []:
-    if _target in [name for name in (*DATASETS, *MODELS) if name not in (*CORPORA, *MODEL_NAMES)]:
-        raise WorkflowError(f"{_target} is not in the configuration, which has {', '.join((*CORPORA, *MODEL_NAMES))}")
-    if _itself := re.search(r"/(\w+)/(\w+_from_\1(_f)?)\.\w+$", _target):
-        raise WorkflowError(f"{_itself[2]} on {_itself[1]} starts from the corpus itself; choose another source")
+    if _reason := STUDY.reason_against(_target):
+        raise WorkflowError(_reason)
 
 
 wildcard_constraints:
@@ -143,6 +141,7 @@ localrules:
 rule all:
     input:
         f"{RESULTS}/report.html",
+        expand(f"{RESULTS}/{{table}}.{{suffix}}", table=TABLES, suffix=["csv", "md", "tex"]),
 
 
 for _dataset in CORPORA:
@@ -258,7 +257,7 @@ rule tables:
     input:
         expand(f"{RESULTS}/statistics/{{dataset}}.json", dataset=CORPORA),
     output:
-        expand(f"{RESULTS}/{{table}}.{{suffix}}", table=["single_domain", "transfer"], suffix=["csv", "md", "tex"]),
+        expand(f"{RESULTS}/{{table}}.{{suffix}}", table=TABLES, suffix=["csv", "md", "tex"]),
     shell:
         "{PYTHON} -m study.tables {REPORT}"
 

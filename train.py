@@ -12,6 +12,7 @@ import argparse
 import dataclasses
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from config import MODELS_DIR, run_config
@@ -20,7 +21,8 @@ from runtime.arguments import ScriptParser, add_run_arguments, positive_float, p
 from runtime.errors import GraphError, run_script
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+    """The arguments `given`, or else those of the command line."""
     parser = ScriptParser(description=__doc__)
     add_run_arguments(parser)
     parser.add_argument("--models_dir", type=Path, default=MODELS_DIR, help="where checkpoints are read and written")
@@ -75,7 +77,7 @@ def parse_arguments() -> argparse.Namespace:
         action="store_true",
         help="on CUDA: launch the operations of a step one by one, instead of recording them once and replaying them",
     )
-    return parser.parse_args()
+    return parser.parse_args(given)
 
 
 def main() -> None:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from config import DATASETS, MODELS, MODELS_CONFIG, ROOT, RunName, parse_model_name
 from runtime.arguments import ScriptParser
 from runtime.atomic_files import atomic_write
-from runtime.errors import DataError, run_script
+from runtime.errors import DataError, UserError, run_script
 
 PUBLISHED_RESULTS = ROOT / "evaluation" / "published" / "results.csv"
 COLUMNS = ("dataset", "model", "source", "final_layer_only", "roc_auc", "pr_auc", "model_name")
@@ -40,21 +41,28 @@ def read_published_results(path: Path = PUBLISHED_RESULTS) -> list[PublishedResu
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            return [
-                PublishedResult(
-                    row["dataset"],
-                    parse_model_name(row["dataset"], row["model_name"]),
-                    float(row["roc_auc"]),
-                    float(row["pr_auc"]),
-                )
-                for row in csv.DictReader(file)
-            ]
+            results = [_result(row) for row in csv.DictReader(file)]
+        if not results:
+            raise ValueError("there is no row")
+        runs = Counter((result.dataset, result.run) for result in results)
+        (dataset, run), times = runs.most_common(1)[0]
+        if times > 1:
+            raise ValueError(f"{run} on {dataset} is there {times} times")
     except OSError as error:
         raise DataError(f"cannot read the published results {path} ({error.strerror})") from error
-    except (KeyError, ValueError, TypeError) as error:
-        raise DataError(
-            f"the published results {path} are damaged ({error}); take the file from the project"
-        ) from error
+    except (KeyError, ValueError, TypeError, csv.Error, UserError) as error:
+        what = f"no column {error}" if isinstance(error, KeyError) else error
+        raise DataError(f"the published results {path} are damaged ({what}); take the file from the project") from error
+    return results
+
+
+def _result(row: Mapping[str, str]) -> PublishedResult:
+    run = parse_model_name(row["dataset"], row["model_name"])
+    areas = {name: float(row[name]) for name in ("roc_auc", "pr_auc")}
+    for name, area in areas.items():
+        if not 0 <= area <= 1:
+            raise ValueError(f"{name} of {row['model_name']} on {row['dataset']} is {area}, not from 0 to 1")
+    return PublishedResult(row["dataset"], run, **areas)
 
 
 def read_repository(directory: Path) -> list[PublishedResult]:

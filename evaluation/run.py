@@ -8,6 +8,7 @@ from typing import Any
 
 from config import EVALUATION_DIR, MODELS_DIR, RunConfig
 from datasets import Corpus, Recordings, data_fingerprint, open_corpus, open_recordings
+from datasets.demo.marker import MARKER
 from datasets.normalisation import Normalisation, measure_normalisation
 from evaluation.metrics import Metrics, evaluate_scores
 from evaluation.recording_scores import RecordingScores
@@ -72,7 +73,8 @@ def evaluate(settings: EvaluationSettings) -> tuple[Metrics, RecordingScores, Re
     print(f"checkpoint: {checkpoint.path} (SHA-256 {checkpoint.sha256[:12]}…)")
     print(f"split and label files: {corpus.split_dir}")
     print(f"{len(test)} test recordings, {len(corpus.tags)} tags")
-    notes = _notes(test, checkpoint)
+    synthetic = (corpus.data_dir / MARKER).is_file()
+    notes = _notes(test, checkpoint, synthetic)
     for note in notes:
         print(f"NOTE: {note}")
     prepare_report(settings.evaluation_dir, run.dataset.name, str(run.name))
@@ -96,6 +98,7 @@ def evaluate(settings: EvaluationSettings) -> tuple[Metrics, RecordingScores, Re
             "skipped": list(test.skipped),
         },
         "test_fingerprint": data_fingerprint(corpus, [test]),
+        "synthetic": synthetic,
         "versions": versions(),
     }
     files = write_report(
@@ -133,9 +136,11 @@ def _restore(settings: EvaluationSettings, checkpoint: Checkpoint, corpus: Corpu
     return model
 
 
-def _notes(test: Recordings, checkpoint: Checkpoint) -> list[str]:
+def _notes(test: Recordings, checkpoint: Checkpoint, synthetic: bool) -> list[str]:
     """What a reader of the results must know."""
     notes = []
+    if synthetic:
+        notes.append("The corpus is a SYNTHETIC demo corpus: computed sounds. These figures say nothing about music.")
     if test.skipped:
         notes.append(f"{len(test.skipped)} test recordings were left out, having no spectrogram or no tags.")
     if checkpoint.info is None:

@@ -205,8 +205,8 @@ def statistics_path(results_dir: Path, dataset: str) -> Path:
     return results_dir / "statistics" / f"{dataset}.json"
 
 
-def write_statistics(path: Path, found: TargetStatistics) -> None:
-    """Write what `read_statistics` reads."""
+def write_statistics(path: Path, found: TargetStatistics, *, synthetic: bool = False) -> None:
+    """Write what `read_statistics` reads, and whether the data are synthetic, for whoever else reads it."""
 
     def rows(claims: Sequence[Claim]) -> list[dict]:
         return [
@@ -219,6 +219,7 @@ def write_statistics(path: Path, found: TargetStatistics) -> None:
         "dataset": found.dataset,
         "n_recordings": found.n_recordings,
         "resamples": found.resamples,
+        "synthetic": synthetic,
         "scores_sha256": found.scores_sha256,
         "intervals": [
             {"run": run, "metric": metric, **vars(interval)} for (run, metric), interval in found.intervals.items()
@@ -285,9 +286,10 @@ def main() -> None:
     parser.add_argument("--threads", type=positive_int, default=2, help="blocks of resamples computed side by side")
     add_study_arguments(parser)
     arguments = parser.parse_args()
-    found = target_statistics(study_from(arguments), arguments.dataset, arguments.resamples, arguments.threads)
+    study = study_from(arguments)
+    found = target_statistics(study, arguments.dataset, arguments.resamples, arguments.threads)
     path = statistics_path(arguments.results_dir, arguments.dataset)
-    write_statistics(path, found)
+    write_statistics(path, found, synthetic=study.synthetic)
     claims = found.over_scratch + found.between_sources
     print(f"{sum(claim.significant for claim in claims)} of {len(claims)} comparisons significant; written: {path}")
 

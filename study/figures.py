@@ -23,11 +23,12 @@ import numpy as np
 
 from config import DATASETS, MODELS_DIR
 from runtime.arguments import ScriptParser
+from runtime.atomic_files import make_directory
 from runtime.errors import run_script
 from study.arguments import add_study_arguments, study_from
 from study.comparisons import TargetStatistics, load_statistics
 from study.culture_map import CultureMap, culture_map, gain_matrix
-from study.figure_style import COLORS, MARKERS, figure_style, new_figure, save_figure
+from study.figure_style import COLORS, MARKERS, draw_names, figure_style, new_figure, save_figure
 from study.learning_curves import read_histories, save_learning_curves
 from study.results import Study, gain
 from study.source_figure import save_source_figure
@@ -55,6 +56,7 @@ def write_figures(
     Raises:
         DataError: the directory cannot be created, or a history is damaged.
     """
+    make_directory(directory)  # there also if nothing can be drawn: the workflow waits for it
     written = []
     tags = [row.tag for result in study.results.values() for report in result.reports for row in report.metrics.per_tag]
     with figure_style([*dict.fromkeys(tags), *study.notes]):
@@ -181,14 +183,13 @@ def _map_figure(study: Study, found: CultureMap) -> Figure:
     )
     figure = new_figure(5.8, 5.2, "Map of the corpora by how much they help each other", [how, *study.notes])
     axes = figure.subplots()
-    for number, (dataset, (x, y)) in enumerate(zip(found.datasets, found.points, strict=True)):
+    for number, (x, y) in enumerate(found.points):
         axes.plot(x, y, MARKERS[number % len(MARKERS)], color=COLORS[number % len(COLORS)], markersize=9)
-        axes.annotate(DATASETS[dataset].title, (x, y), (0, 9), textcoords="offset points", ha="center")
     axes.set_aspect("equal", adjustable="datalim")
     axes.margins(0.2)
     axes.tick_params(labelbottom=False, labelleft=False, length=0)
     axes.spines[:].set_color("0.8")
-    axes.set_xlabel("")
+    draw_names(axes, found.points, [DATASETS[dataset].title for dataset in found.datasets])
     return figure
 
 

@@ -9,7 +9,7 @@ from study.comparisons import Claim, TargetStatistics
 from study.results import METRIC_TITLES, METRICS, Study
 from study.source_means import SourcePair
 from study.table_formats import Cell, Table
-from study.table_words import BLANK, FINAL, WHOLE, signed
+from study.table_words import BLANK, FINAL, SYNTHETIC, WHOLE, signed
 
 _PER_METRIC = ("_difference", "_low", "_high", "_p", "_p_holm")
 PAIR_COLUMNS = (
@@ -19,6 +19,7 @@ PAIR_COLUMNS = (
     "first",
     "second",
     *(m + suffix for m in METRICS for suffix in _PER_METRIC),
+    SYNTHETIC,
 )
 SHARED, ALL_MODELS = "shared targets", "mean over models"  # in the columns target and model
 

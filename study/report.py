@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from config import DATASETS, MODELS
 from runtime.arguments import ScriptParser
 from runtime.atomic_files import atomic_write, make_directory
 from runtime.errors import DataError, run_script
@@ -39,8 +40,11 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; m
   padding: 0 1rem 4rem; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 1rem 0 0; } h2 { font-size: 1.25rem; margin-top: 2.5rem; }
 p { max-width: 46rem; } .title { margin: .25rem 0 1rem; color: #555; } .lead { font-size: 1.05rem; margin: .5rem 0; }
-.notes { border: 2px solid #1a1a1a; padding: .35rem 1rem; font-weight: 600; } .notes p { margin: 0; }
-.scroll { overflow-x: auto; }
+.notes { border: 2px solid #1a1a1a; padding: .35rem 1rem; font-weight: 600; } .notes p { margin: 0; max-width: none; }
+/* A shadow at the right while there is more to the right: the white one moves with the content, and over it. */
+.scroll { overflow-x: auto; background: linear-gradient(90deg, #fff0, #fff 60%) 100% / 3rem 100% no-repeat local,
+  linear-gradient(90deg, #0000, #0003) 100% / 1rem 100% no-repeat scroll #fff; }
+.scroll img { display: block; mix-blend-mode: multiply; }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; margin: .5rem 0 1rem; }
 .caption { font-size: .85rem; margin: 1.5rem 0 0; }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
@@ -53,7 +57,8 @@ small { color: #555; } figure { margin: 1rem 0; } img { max-width: 100%; height:
 nav { margin-top: 2rem; } nav a { display: inline-block; margin: .2rem 1rem .2rem 0; }
 details { margin: .5rem 0; overflow-wrap: anywhere; } details > summary { cursor: pointer; padding: .3rem 0; }
 @media (min-width: 60rem) { .beside { display: flex; gap: 2rem; align-items: center; } .beside figure { flex: none; } }
-@media (max-width: 30rem) { td small { display: block; } th, td { padding: .25rem .4rem; } }
+@media (max-width: 30rem) { td small { display: block; } table { font-size: .8rem; } th, td { padding: .25rem .3rem; }
+  thead th:not(:first-child) { min-width: 3.2rem; } }
 """
 _METHOD = (
     "Every figure is a macro average over tags on the test set. Intervals are 95 % basic intervals of a bootstrap over "
@@ -198,9 +203,10 @@ _FIGURE_ORDER = (
 def figure_files(directory: Path) -> list[Path]:
     """The PNG files of `study.figures` in the order of the report."""
 
-    def place(path: Path) -> tuple[int, str]:
+    def place(path: Path) -> tuple[int, int, str]:
         kind = next((i for i, name in enumerate(_FIGURE_ORDER) if re.match(name, path.stem)), len(_FIGURE_ORDER))
-        return kind, path.stem
+        of = next((i for i, name in enumerate((*MODELS, *DATASETS)) if path.stem.endswith(f"_{name}")), 0)
+        return kind, of, path.stem
 
     return sorted(directory.glob("*.png"), key=place)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config import DATASETS, MODELS, MODELS_CONFIG, RunName
-from evaluation.published_results import PUBLISHED_RESULTS, read_published_results
+from evaluation.published_results import PUBLISHED_RESULTS, PublishedResult, read_published_results
 from evaluation.reports import Report, read_report, report_files
 from runtime.errors import DataError
 
@@ -163,6 +163,8 @@ def load_study(
         if len(test_sets) > 1:
             first, second = list(test_sets.values())[:2]
             raise DataError(f"{first} and {second} were evaluated on different test sets; run one of them again")
+    reports = [report for result in results.values() for report in result.reports]
+    synthetic = synthetic or any(report.provenance.get("synthetic") is True for report in reports)
     if not results:
         raise DataError(f"no evaluations of {', '.join(datasets)} in {evaluation_dir}; run evaluate.py or snakemake")
     notes = ((SYNTHETIC_NOTE,) if synthetic else ()) + tuple(notes)
@@ -190,7 +192,12 @@ def published_study(path: Path = PUBLISHED_RESULTS) -> Study:
             figures={"roc_auc": (row.roc_auc,), "pr_auc": (row.pr_auc,)},
             training_recordings=PUBLISHED_TRAINING_RECORDINGS[row.dataset],
         )
-        for row in read_published_results(path)
+        for row in sorted(read_published_results(path), key=_published_place)
     }
     note = "Of the transfers only the best of each target and model was published, not the whole matrix."
     return Study(PUBLISHED_TITLE, tuple(DATASETS), tuple(MODELS), (0,), results, notes=(note,))
+
+
+def _published_place(row: PublishedResult) -> tuple[int, int]:
+    """The order of `config.py`, whatever that of the file."""
+    return list(DATASETS).index(row.dataset), list(MODELS_CONFIG[row.dataset]).index(str(row.run))

@@ -49,6 +49,7 @@ def save_source_figure(directory: Path, study: Study, gains: SourceGains) -> lis
     axes.set_ylim(len(means) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("gain in ROC-AUC")
+    axes.locator_params(axis="x", nbins=5)  # more would run into each other
     handles, labels = axes.get_legend_handles_labels()
     draw_legend(below, dict(zip(labels, handles, strict=True)), columns=2)
     return save_figure(figure, directory, NAME)

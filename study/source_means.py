@@ -82,7 +82,7 @@ class SourceGains:
     def means(self) -> dict[str, MeanGain]:
         """By source, the mean over all other corpora; empty where one is missing: means would not be comparable."""
         n = len(self._study.datasets)
-        if not n or len(self._observed) != n * (n - 1):
+        if n < 2 or len(self._observed) != n * (n - 1):
             return {}
         return {source: self._mean(source, self._targets(source)) for source in self._study.datasets}
 

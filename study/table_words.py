@@ -6,6 +6,7 @@ from study.table_formats import Cell
 
 WHOLE, FINAL = "whole network", "final layer"
 BLANK = Cell("—")
+SYNTHETIC = "synthetic"  # column of every .csv: whether the data are, true or false
 
 
 def signed(value: float, digits: int = 4) -> str:

@@ -25,11 +25,19 @@ from study.pair_tables import PAIR_COLUMNS, mean_pairs_table, pair_rows, source_
 from study.results import METRIC_TITLES, METRICS, Result, Study, published_study
 from study.source_means import SourceGains
 from study.table_formats import Cell, Table, to_latex, to_markdown
-from study.table_words import BLANK, FINAL, WHOLE, signed
+from study.table_words import BLANK, FINAL, SYNTHETIC, WHOLE, signed
 
 _GAIN = ("_gain", "_gain_low", "_gain_high", "_gain_p_holm")
 _PER_METRIC = ("", "_sd", "_low", "_high", "_published", "_difference", *_GAIN)
-COLUMNS = ("target", "model", "source", "trained", "seeds", *(m + suffix for m in METRICS for suffix in _PER_METRIC))
+COLUMNS = (
+    "target",
+    "model",
+    "source",
+    "trained",
+    "seeds",
+    *(m + suffix for m in METRICS for suffix in _PER_METRIC),
+    SYNTHETIC,
+)
 
 
 def single_domain_table(study: Study, statistics: Mapping[str, TargetStatistics], published: Study | None) -> Table:
@@ -179,13 +187,20 @@ def write_tables(results_dir: Path, study: Study, statistics: Mapping[str, Targe
     for name, make, transfer in (("single_domain", single_domain_table, False), ("transfer", transfer_table, True)):
         results = [result for result in study.results.values() if (result.run.source is not None) is transfer]
         rows = rows_for_csv(results, statistics, published)
-        written += _write(results_dir, name, [make(study, statistics, published)], COLUMNS, rows)
+        written += _write(results_dir, name, [make(study, statistics, published)], COLUMNS, _marked(rows, study))
     if statistics:
         pairs = SourceGains(study, statistics).pairs()
         tables = [mean_pairs_table(study, pairs)] if pairs else []
         tables.append(source_pairs_table(study, statistics))
-        written += _write(results_dir, "source_pairs", tables, PAIR_COLUMNS, pair_rows(statistics, pairs))
+        written += _write(
+            results_dir, "source_pairs", tables, PAIR_COLUMNS, _marked(pair_rows(statistics, pairs), study)
+        )
     return written
+
+
+def _marked(rows: Sequence[Mapping[str, object]], study: Study) -> list[dict[str, object]]:
+    """Rows that say whether the data are synthetic: a .csv has no caption to say it."""
+    return [{**row, SYNTHETIC: str(study.synthetic).lower()} for row in rows]
 
 
 def _write(

@@ -7,13 +7,17 @@ import re
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
+from benchmarks.bench_bootstrap import largest_difference, plain_areas, scored_recordings
 from benchmarks.flops import flops_per_chunk
 from benchmarks.projection import draws, read_rates, seconds
 from benchmarks.timing import compare
 from config import MODELS, MODELS_CONFIG, run_config
 from runtime.errors import DataError
+from study.statistics import draw_resamples
 
 
 def test_operations_of_vgg_ish_are_those_of_its_layers():
@@ -96,3 +100,14 @@ def test_a_projection_from_incomplete_figures_is_refused(figures, epoch_end, con
         with pytest.raises(DataError, match=re.escape(path.name)):
             read_rates(figures, epoch_end)
         path.write_text(before)
+
+
+def test_the_bootstraps_baseline_scores_the_drawn_recordings_and_a_difference_from_ours_would_show(monkeypatch):
+    labels, scores = scored_recordings(300, 4)
+    counts = draw_resamples(300, 5)
+    rows = np.repeat(np.arange(300), counts[:, 3])
+    by_tag = [roc_auc_score(labels[rows, tag], scores[rows, tag]) for tag in range(4)]
+    assert plain_areas(labels, scores, counts).roc_auc[3] == pytest.approx(np.mean(by_tag))
+    assert largest_difference(labels, scores, counts) < 1e-12
+    monkeypatch.setattr("benchmarks.bench_bootstrap.resampled_areas", lambda *of: plain_areas(*of[:2], 1 + of[2]))
+    assert largest_difference(labels, scores, counts) > 1e-3

@@ -100,6 +100,35 @@ def test_another_font_that_has_the_characters_is_used(caplog):
     assert not caplog.records
 
 
+def test_a_font_installed_after_matplotlib_listed_them_is_found(monkeypatch, caplog):
+    script_a = "\U0001d49c"
+    listed = list(fonts.fontManager.ttflist)
+    stix = next(
+        font.fname
+        for font in listed
+        if font.name.startswith("STIX") and script_a in fonts._characters(font.fname, {script_a})
+    )
+    monkeypatch.setattr(fonts.fontManager, "ttflist", [font for font in listed if font.name == fonts.DEFAULT_FAMILY])
+    monkeypatch.setattr(fonts, "findSystemFonts", lambda: [stix, "/not/there.ttf"])
+    _, other = fonts.font_families([script_a])
+    assert other.startswith("STIX")
+    assert not caplog.records
+
+
+def test_the_font_that_has_most_of_a_script_is_taken_before_one_with_a_few_of_its_characters(monkeypatch):
+    """Noto's Grantha has some Tamil letters, but cannot write Tamil."""
+    has = {"Noto Sans Grantha": "கா", "Noto Sans Tamil": "காமபோஜி"}
+    entries = [fonts.FontEntry(fname=name, name=name) for name in has]
+    default = [font for font in fonts.fontManager.ttflist if font.name == fonts.DEFAULT_FAMILY]
+    monkeypatch.setattr(fonts.fontManager, "ttflist", [*default, *entries])
+    monkeypatch.setattr(fonts, "findSystemFonts", list)
+    real = fonts._characters
+    monkeypatch.setattr(
+        fonts, "_characters", lambda file, wanted: wanted & set(has[file]) if file in has else real(file, wanted)
+    )
+    assert fonts.font_families(["காமபோஜி"]) == [fonts.DEFAULT_FAMILY, "Noto Sans Tamil"]
+
+
 def test_excluded_tags_are_shown_as_such():
     metrics, _ = make_case(["a", "nobody", "b"], empty=(1,))
     axes = _tag_bars_figure("title", metrics, []).axes

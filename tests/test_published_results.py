@@ -99,11 +99,18 @@ def test_damaged_or_missing_files_are_one_clear_line(tmp_path):
         "a,b\n1,2\n",
         "dataset,model_name,roc_auc,pr_auc\nfma,ast,many,0.5\n",
         "dataset,model_name,roc_auc,pr_auc\nfma,ast_from_fma,0.5,0.5\n",
+        "",
+        "dataset,model_name,roc_auc,pr_auc\n",
+        "dataset,model_name,roc_auc,pr_auc\nfma,ast,nan,0.5\n",
+        "dataset,model_name,roc_auc,pr_auc\nfma,ast,0.5,2\n",
+        "dataset,model_name,roc_auc,pr_auc\nfma,ast,0.9,0.5\nfma,ast,0.8,0.5\n",
+        "dataset,model_name,roc_auc,pr_auc\nfma,ast_from_hindust",
     ):
         table.write_text(content)
         with pytest.raises(UserError) as error:
             read_published_results(table)
         assert "\n" not in str(error.value)
+        assert str(table) in str(error.value)
     text = Path(tmp_path / "evaluation" / "fma" / "ast.txt")
     text.parent.mkdir(parents=True)
     text.write_text("ROC-AUC score: 0.9\n")

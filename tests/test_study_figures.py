@@ -1,5 +1,6 @@
 """Figures, the map of corpora, tag families and learning curves."""
 
+import itertools
 import re
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy.spatial.distance import pdist, squareform
 from runtime.errors import DataError
 from study.comparisons import target_statistics
 from study.culture_map import additive_constant, classical_mds, culture_map, dissimilarities, gain_matrix
+from study.figure_style import draw_names, figure_style, new_figure
 from study.figures import write_figures
 from study.learning_curves import read_histories
 from study.results import SYNTHETIC_NOTE, load_study, published_study, seed_dir
@@ -108,6 +110,20 @@ def test_there_is_no_map_of_two_corpora_or_of_an_incomplete_matrix(study):
     incomplete = dict(study.results)
     del incomplete["makam", "musicnn_from_fma"]
     assert culture_map(type(study)(**{**vars(study), "results": incomplete})) is None
+
+
+def test_names_of_neighbours_on_the_map_do_not_cover_each_other_or_leave_it():
+    points = np.array([[0, 0], [0.002, 0.001], [0.003, -0.001], [1, 0], [1, 0.01], [0.5, 1]])
+    with figure_style([]):
+        figure = new_figure(5.8, 5.2, "title", ["a note"])
+        axes = figure.subplots()
+        axes.plot(*points.T, "o", markersize=9)
+        labels = draw_names(axes, points, ["MagnaTagATune", "FMA-medium", "Lyra", "Turkish-makam", "Hindustani", "X"])
+        figure.draw_without_rendering()
+        boxes = [label.get_window_extent() for label in labels]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    whole = figure.bbox
+    assert all(whole.contains(box.x0, box.y0) and whole.contains(box.x1, box.y1) for box in boxes)
 
 
 def test_tags_of_the_published_vocabularies_have_the_families_of_their_kind(published_figures):

@@ -7,11 +7,13 @@ import subprocess
 import pytest
 from PIL import Image
 
+from config import DATASETS
 from study.comparisons import target_statistics
 from study.figures import write_figures
 from study.findings import teachers
 from study.report import figure_files, report_html
 from study.results import SYNTHETIC_NOTE, load_study, published_study
+from study.tables import write_tables
 from tests.study_results import write_evaluations
 
 CORPORA = ("fma", "lyra", "makam")
@@ -66,6 +68,37 @@ def test_published_figures_make_a_report_of_their_own(published_figures):
     row = next(line for line in text.splitlines() if '<th scope="row">Hindustani</th><td>MagnaTagATune' in line)
     assert "<small>ast</small>" in row and "<b>0.8658</b>" in row
     assert 'id="pairs"' not in text and 'id="runs"' not in text  # they have no scores to compare, and no provenance
+
+
+def test_published_figures_are_in_the_studys_order_whatever_that_of_their_file(published_figures):
+    theirs = published_study(published_figures / "results.csv")
+    assert list(theirs.results) == list(published_study().results)
+    assert [dataset for dataset, run in theirs.results if run == "ast"] == list(DATASETS)
+
+
+def test_figures_follow_the_models_and_corpora_of_the_study(tmp_path):
+    names = ["tag_gains_carnatic", "transfer_matrix_ast", "tag_gains_fma", "transfer_matrix_vgg_ish", "source_gains"]
+    for name in [*names, "transfer_matrix_musicnn"]:
+        (tmp_path / f"{name}.png").touch()
+    assert [path.stem for path in figure_files(tmp_path)] == [
+        "source_gains",
+        "transfer_matrix_vgg_ish",
+        "transfer_matrix_musicnn",
+        "transfer_matrix_ast",
+        "tag_gains_fma",
+        "tag_gains_carnatic",
+    ]
+
+
+def test_a_study_of_one_corpus_has_tables_figures_and_a_report(tmp_path):
+    write_evaluations(tmp_path / "evaluation", ("makam",), ("musicnn", "ast"))
+    study = load_study(tmp_path / "evaluation", ("makam",), ("musicnn", "ast"))
+    statistics = {"makam": target_statistics(study, "makam", resamples=20)}
+    assert write_tables(tmp_path, study, statistics)
+    assert write_figures(tmp_path / "figures", study, statistics) == []
+    assert (tmp_path / "figures").is_dir()
+    text = report_html(study, statistics)
+    assert "No transfer has been evaluated yet" in text and "Turkish-makam" in text
 
 
 def test_mean_gains_are_not_compared_where_only_the_best_transfers_are_known():

@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from config import DATASETS, MODELS
-from evaluation.reports import read_scores
+from evaluation.reports import read_report, read_scores, write_report
 from runtime.errors import DataError
 from study.comparisons import load_statistics, read_statistics, statistics_path, target_statistics, write_statistics
 from study.findings import best_result, gain, teachers
@@ -217,6 +217,23 @@ def test_synthetic_studies_say_so_and_are_not_set_beside_published_figures(evalu
         if path.suffix != ".csv":
             text = path.read_text(encoding="utf-8")
             assert SYNTHETIC_NOTE in text and "Published" not in text
+        else:
+            with path.open(encoding="utf-8", newline="") as file:
+                assert {row["synthetic"] for row in csv.DictReader(file)} == {"true"}
+
+
+def test_evaluations_on_a_synthetic_corpus_make_their_study_synthetic_without_being_told(tmp_path):
+    write_evaluations(tmp_path, ("lyra", "makam"))
+    assert not load_study(tmp_path, ("lyra", "makam"), ("musicnn",)).synthetic
+    path = tmp_path / "makam" / "musicnn.json"
+    report = read_report(path)
+    provenance = {**report.provenance, "synthetic": True}
+    write_report(tmp_path, "makam", "musicnn", report.metrics, read_scores(path), provenance)
+    study = load_study(tmp_path, ("lyra", "makam"), ("musicnn",))
+    assert study.synthetic and SYNTHETIC_NOTE in study.notes
+    found = target_statistics(study, "makam", resamples=20)
+    write_statistics(statistics_path(tmp_path, "makam"), found, synthetic=study.synthetic)
+    assert json.loads(statistics_path(tmp_path, "makam").read_text(encoding="utf-8"))["synthetic"] is True
 
 
 def test_statistics_file_is_strict_json(tmp_path, evaluation_dir):

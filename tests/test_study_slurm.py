@@ -32,7 +32,7 @@ SMALL = ("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status
 EPOCHS = 6  # enough for a training to be caught in the middle
 
 
-def until(condition: Callable[[], object], process: subprocess.Popen, seconds: float = 400) -> object:
+def until(condition: Callable[[], object], process: subprocess.Popen, seconds: float = 1200) -> object:
     """Wait until `condition` gives something, which is returned."""
     end = time.monotonic() + seconds
     while not (found := condition()):
@@ -87,7 +87,7 @@ def test_the_profile_runs_the_study_on_slurm_through_cancelled_and_preempted_job
             until(lambda: half_trained("makam", "musicnn_from_hindustani"), process)
             preempted = job_of("makam", "musicnn_from_hindustani")
             slurm("sbatch", "--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap=sleep 3")
-            assert process.wait(timeout=1500) == 0, (tmp_path / "output.txt").read_text()
+            assert process.wait(timeout=3600) == 0, (tmp_path / "output.txt").read_text()
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)

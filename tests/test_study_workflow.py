@@ -3,6 +3,7 @@
 import fcntl
 import importlib.util
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -45,12 +46,56 @@ def test_the_projects_configurations_are_good():
         ({"threads": 0}, "threads must be a whole number of at least 1"),
         ({"gpus_per_run": "many"}, "gpus_per_run must be"),
         ({"epoch": 3}, "unknown epoch"),
+        ({3: 4}, "unknown 3"),
+        ({"models": [["ast"]]}, "models must be a list"),
+        ({"corpora": {"makam": None}}, "corpora: makam must be a directory"),
+        ({"corpora": {"makam": "data", "fma": "data/"}}, "fma and makam have the same directory, data"),
+        ({"results_dir": ""}, "results_dir must be a directory"),
+        ({"device": "cuda:one"}, "unknown device 'cuda:one'"),
+        ({"device": "cpu; reboot"}, "unknown device"),
+        ({"precision": "float16"}, "precision must be auto, float32 or bfloat16"),
+        ({"skip_missing": "no"}, "skip_missing must be true or false"),
+        ({"demo": {"recording": 3}}, "demo has unknown recording"),
+        ({"demo": {"recordings": "many"}}, "demo: recordings must be a number"),
+        ({"train_options": {"ast": "--ast_init 'my file"}}, "train_options of ast: No closing quotation"),
+        ({"train_options": {"ast": ["--lr", 1]}}, "train_options of ast must be text"),
+        ({"train_options": {"ast": "--learning_rate 1"}}, "train_options of ast: unrecognized arguments"),
+        ({"train_options": {"ast": "--lr much"}}, "train_options of ast: argument --lr: invalid"),
+        ({"train_options": {"ast": "--batch_size"}}, "train_options of ast: argument --batch_size: expected one"),
+        ({"train_options": {"ast": "--help"}}, "train_options of ast"),
+        ({"train_options": {"ast": "--seed 3 --data_d elsewhere"}}, "train_options of ast cannot set data_dir, seed"),
+        ({"train_options": {"ast": "--restart"}}, "train_options of ast cannot set restart"),
     ],
 )
 def test_mistakes_in_the_configuration_are_named(change, message):
     with pytest.raises(UsageError, match=message) as error:
         study_settings({"corpora": {"makam": "data/makam"}, "models": ["ast"], **change})
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("evaluation/makam/ast_from_fmaa.json", "unknown source 'fmaa'.*nearest names are ast_from_fma"),
+        ("evaluation/seed_2/makan/ast.json", "makan.*makam"),
+        ("saved_models/makam/asst.pth", "unknown model 'asst'"),
+        ("evaluation/makam/ast_from_lyra.json", "lyra is not in the configuration, which has fma, makam, ast"),
+        ("evaluation/lyra/ast.csv", "lyra is not in the configuration"),
+        ("evaluation/makam/musicnn.txt", "musicnn is not in the configuration"),
+        ("lyra", "lyra is not in the configuration"),
+        ("evaluation/makam/ast_from_makam_f.json", "starts from the corpus itself"),
+    ],
+)
+def test_of_a_target_that_cannot_be_the_reason_is_told(target, reason):
+    settings = study_settings({"corpora": {"makam": "x", "fma": "y"}, "models": ["ast"]})
+    assert re.search(reason, settings.reason_against(target))
+    for good in ("makam", "evaluation/makam/ast_from_fma_f.json", "saved_models/seed_3/fma/ast.pth", "so_far", "-n"):
+        assert settings.reason_against(good) is None
+
+
+def test_empty_train_options_are_none():
+    settings = study_settings({"corpora": {"makam": "x"}, "models": ["ast"], "train_options": {"ast": None}})
+    assert settings.training_options("ast") == "--precision auto"
 
 
 # Jobs: locks and cards

@@ -28,7 +28,7 @@ def snakemake_command(directory: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "-d", str(directory), *arguments]
 
 
-def snakemake(directory: Path, *arguments: str, timeout: float = 900, **options) -> subprocess.CompletedProcess:
+def snakemake(directory: Path, *arguments: str, timeout: float = 3600, **options) -> subprocess.CompletedProcess:
     """Run the workflow with its files in `directory`, to its end; stderr follows stdout in `stdout`."""
     return subprocess.run(
         snakemake_command(directory, *arguments),

@@ -14,14 +14,13 @@ from tqdm import tqdm
 from config import DATASETS, SPECTROGRAM
 from datasets.demo.design import design, generator
 from datasets.demo.layouts import SPLITS, Entry, name, write_labels
-from datasets.demo.marker import claim
+from datasets.demo.marker import MARKER, claim
 from datasets.demo.recipes import RECIPES
 from datasets.demo.recipes.recipe import Recipe, Stage
 from datasets.demo.timbres import SAMPLE_RATE
 from preprocessing.mel import mel_spectrogram
 from runtime.atomic_files import atomic_write, make_directory, remove_stale_parts
 
-MARKER = "demo_corpus.json"  # tells a demo corpus from a user's own
 VERSION = 1  # of what the recipes sound like; a corpus begun with another version is not continued
 
 _README = """\

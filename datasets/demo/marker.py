@@ -9,6 +9,8 @@ from pathlib import Path
 from runtime.atomic_files import atomic_write, make_directory
 from runtime.errors import UsageError
 
+MARKER = "demo_corpus.json"  # of a SYNTHETIC corpus
+
 
 def claim(out: Path, marker: str, settings: Mapping) -> None:
     """Take `out` for a corpus with these settings, unless something else is in it.
