@@ -127,7 +127,9 @@ def spectrograms_of(wildcards):
     """A corpus that has audio, will have it, or had it when its mel-spectrograms were made, needs these made."""
     done = Path(RESULTS) / "spectrograms" / f"{wildcards.dataset}.done"
     has_audio = STUDY.demo is not None or (STUDY.corpora[wildcards.dataset] / "audios").is_dir() or done.is_file()
-    return [str(done)] if has_audio and DATASETS[wildcards.dataset].has_audio else demo_corpus_of(wildcards)
+    made = [str(done)] if has_audio and DATASETS[wildcards.dataset].has_audio else demo_corpus_of(wildcards)
+    # They must be there, but newer ones (or another results_dir, with marks of its own) are no reason to train again.
+    return [ancient(path) for path in made]
 
 
 def demo_corpus_of(wildcards):
