@@ -49,6 +49,7 @@ if ON_CLUSTER and STUDY.gpus_per_run is None and STUDY.device != "cpu":
     raise WorkflowError("say how many GPUs of the cluster each run is to have: --config gpus_per_run=1")
 if CARDS and "gpu" not in workflow.global_resources and workflow.is_main_process:
     workflow.register_resource("gpu", len(CARDS))
+LOCKS = f"{MODELS_DIR}/.locks"  # with what they protect: a study with results of its own may share the models
 REPORT = (
     f"--evaluation_dir {shlex.quote(EVALUATION_DIR)} --models_dir {shlex.quote(MODELS_DIR)} "
     f"--results_dir {shlex.quote(RESULTS)} --datasets {' '.join(CORPORA)} --models {' '.join(MODEL_NAMES)} "
@@ -105,7 +106,7 @@ def seed_number(wildcards):
 
 
 def lock_of(wildcards):
-    return shlex.quote(f"{RESULTS}/locks/seed_{seed_number(wildcards)}.{wildcards.dataset}.{wildcards.run}")
+    return shlex.quote(f"{LOCKS}/seed_{seed_number(wildcards)}.{wildcards.dataset}.{wildcards.run}")
 
 
 def evaluations(datasets=CORPORA, models=MODEL_NAMES):
@@ -172,7 +173,7 @@ if STUDY.demo is not None:
             output:
                 update(str(_directory / MARKER)),
             params:
-                lock=shlex.quote(f"{RESULTS}/locks/{_dataset}"),
+                lock=shlex.quote(f"{LOCKS}/{_dataset}"),
                 command=shlex.join(
                     ["--dataset", _dataset, "--out", str(_directory)]
                     + [text for key, value in STUDY.demo.items() for text in (f"--{key}", str(value))]
@@ -189,7 +190,7 @@ rule spectrograms:
         touch(f"{RESULTS}/spectrograms/{{dataset}}.done"),
     params:
         data_dir=lambda wildcards: shlex.quote(str(STUDY.corpora[wildcards.dataset])),
-        lock=lambda wildcards: shlex.quote(f"{RESULTS}/locks/{wildcards.dataset}"),
+        lock=lambda wildcards: shlex.quote(f"{LOCKS}/{wildcards.dataset}"),
         # With skip_missing, recordings whose audio cannot be decoded are left out: exit code 3.
         accept="|| test $? -eq 3" if STUDY.skip_missing else "",
     threads: workflow.resource_settings.cores or 1  # on a cluster, its profile says how many

@@ -1,6 +1,6 @@
 """Run one of the project's scripts as a job of the workflow: never twice at once, and on a card of its own.
 
-    python -m study.job --lock results/locks/makam.ast --gpus 1 -- train.py --dataset makam --model_name ast
+    python -m study.job --lock saved_models/.locks/makam.ast --gpus 1 -- train.py --dataset makam --model_name ast
 
 If Snakemake was killed, the trainings it had begun go on without it; started again, it would begin
 them a second time. A job therefore waits until nobody holds its lock. It then takes free cards, one

@@ -132,7 +132,7 @@ def seed_0_files(directory: Path) -> dict[str, tuple[int, bytes]]:
         str(path): (path.stat().st_mtime_ns, path.read_bytes())
         for kind in ("saved_models", "evaluation")
         for path in sorted((directory / kind).rglob("*"))
-        if path.is_file() and "seed_1" not in path.parts and path.suffix != ".lock"
+        if path.is_file() and not {"seed_1", ".locks"} & set(path.parts) and path.suffix != ".lock"
     }
 
 
