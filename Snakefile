@@ -49,7 +49,9 @@ if ON_CLUSTER and STUDY.gpus_per_run is None and STUDY.device != "cpu":
     raise WorkflowError("say how many GPUs of the cluster each run is to have: --config gpus_per_run=1")
 if CARDS and "gpu" not in workflow.global_resources and workflow.is_main_process:
     workflow.register_resource("gpu", len(CARDS))
-LOCKS = f"{MODELS_DIR}/.locks"  # with what they protect: a study with results of its own may share the models
+# With the models, not with the results: studies with results of their own may share models.
+LOCKS = f"{MODELS_DIR}/.locks"
+MARKS = f"{MODELS_DIR}/.spectrograms"  # of corpora whose mel-spectrograms are made
 REPORT = (
     f"--evaluation_dir {shlex.quote(EVALUATION_DIR)} --models_dir {shlex.quote(MODELS_DIR)} "
     f"--results_dir {shlex.quote(RESULTS)} --datasets {' '.join(CORPORA)} --models {' '.join(MODEL_NAMES)} "
@@ -126,11 +128,9 @@ def source_checkpoint(wildcards):
 
 def spectrograms_of(wildcards):
     """A corpus that has audio, will have it, or had it when its mel-spectrograms were made, needs these made."""
-    done = Path(RESULTS) / "spectrograms" / f"{wildcards.dataset}.done"
+    done = Path(MARKS) / f"{wildcards.dataset}.done"
     has_audio = STUDY.demo is not None or (STUDY.corpora[wildcards.dataset] / "audios").is_dir() or done.is_file()
-    made = [str(done)] if has_audio and DATASETS[wildcards.dataset].has_audio else demo_corpus_of(wildcards)
-    # They must be there, but newer ones (or another results_dir, with marks of its own) are no reason to train again.
-    return [ancient(path) for path in made]
+    return [str(done)] if has_audio and DATASETS[wildcards.dataset].has_audio else demo_corpus_of(wildcards)
 
 
 def demo_corpus_of(wildcards):
@@ -187,7 +187,7 @@ rule spectrograms:
     input:
         demo_corpus_of,
     output:
-        touch(f"{RESULTS}/spectrograms/{{dataset}}.done"),
+        touch(f"{MARKS}/{{dataset}}.done"),
     params:
         data_dir=lambda wildcards: shlex.quote(str(STUDY.corpora[wildcards.dataset])),
         lock=lambda wildcards: shlex.quote(f"{LOCKS}/{wildcards.dataset}"),
