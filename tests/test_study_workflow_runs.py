@@ -28,17 +28,26 @@ KILLS = 5
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study of six runs that nothing disturbed."""
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """A study of six runs that nothing disturbed, and how many seconds it took."""
     directory = tmp_path_factory.mktemp("whole")
+    started = time.monotonic()
     result = snakemake(directory, "-c2", "--configfile", str(demo_config(directory, epochs=EPOCHS)))
     assert result.returncode == 0, result.stdout
-    return directory
+    return directory, time.monotonic() - started
+
+
+@pytest.fixture(scope="module")
+def whole(undisturbed: tuple[Path, float]) -> Path:
+    """The directory of the study that nothing disturbed."""
+    return undisturbed[0]
 
 
 @pytest.mark.parametrize("whom", ["snakemake alone", "snakemake and its jobs"])
-def test_a_workflow_killed_five_times_ends_as_one_that_ran_through(whole, tmp_path, whom):
+def test_a_workflow_killed_five_times_ends_as_one_that_ran_through(undisturbed, tmp_path, whom):
     """`kill -9` at random moments; where Snakemake dies alone, its jobs go on without it."""
+    whole, seconds = undisturbed
+    latest = 1 + seconds / (KILLS + 1)  # so that all kills together come before the end, on a fast machine too
     arguments = ("-c2", "--configfile", str(demo_config(tmp_path, epochs=EPOCHS)))
     moments = random.Random(whom)
     for _ in range(KILLS):
@@ -49,7 +58,7 @@ def test_a_workflow_killed_five_times_ends_as_one_that_ran_through(whole, tmp_pa
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        time.sleep(moments.uniform(4, 30))
+        time.sleep(moments.uniform(3, latest))
         at_work = sorted(run for run, _ in scripts_at_work(tmp_path))
         print(f"killed while {', '.join(at_work) or 'nothing that trains or evaluates'} was at work")
         assert process.poll() is None, "it had ended before it was killed"
