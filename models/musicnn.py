@@ -8,6 +8,8 @@ from torch.nn import functional as F
 
 from models import first_layer
 from models.base import TaggingModel
+from models.folding import fold_batchnorm
+from models.pooling import batchnorm_max_pool_relu, max_pool_relu
 
 TIMBRE_FILTERS = ((67, 7), (38, 7))  # frequency × time
 TEMPORAL_FILTERS = (129, 65, 33)  # frames
@@ -23,7 +25,8 @@ class TimbreBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, 1, frequency, time) → (batch, filters, time)."""
-        return self._pool(self.conv(x))
+        x = F.relu(self.bn(self.conv(x)))
+        return F.max_pool2d(x, (x.shape[2], 1)).squeeze(2)
 
     def forward_fast(self, x: Tensor, spec_bn: nn.Module) -> Tensor:
         """The same function of `spec_bn(x)`, from the x that `first_layer.normalise` gives.
@@ -36,12 +39,13 @@ class TimbreBlock(nn.Module):
         patches = x.squeeze(1).unfold(1, taps, 1)  # (batch, positions, time, taps)
         patches = F.pad(patches, (0, 1), value=1.0).permute(0, 3, 1, 2)  # (batch, taps + 1, positions, time)
         weight = first_layer.folded(self.conv.weight.transpose(1, 2), spec_bn)  # (filters, taps + 1, 1, length)
-        return self._pool(F.conv2d(patches, weight, self.conv.bias, padding=(0, length // 2)))
-
-    def _pool(self, x: Tensor) -> Tensor:
-        x = self.bn(x)
-        # ReLU keeps order, so it may follow the pooling: the same result on fewer values.
-        return F.relu(F.max_pool2d(x, (x.shape[2], 1)).squeeze(2))
+        padding, window = (0, length // 2), (patches.shape[2], 1)
+        if self.bn.training:
+            x = batchnorm_max_pool_relu(F.conv2d(patches, weight, self.conv.bias, padding=padding), self.bn, window)
+        else:
+            weight, bias = fold_batchnorm(weight, self.conv.bias, self.bn)
+            x = max_pool_relu(F.conv2d(patches, weight, bias, padding=padding), window)
+        return x.squeeze(2)
 
 
 class TemporalBlock(nn.Module):

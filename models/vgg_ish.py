@@ -8,6 +8,8 @@ from torch.nn import functional as F
 
 from models import first_layer
 from models.base import TaggingModel
+from models.folding import fold_batchnorm
+from models.pooling import batchnorm_max_pool_relu, max_pool_relu
 
 WIDTHS = (128, 128, 256, 256, 256, 256, 512)  # output channels of layer1 … layer7
 
@@ -15,8 +17,9 @@ WIDTHS = (128, 128, 256, 256, 256, 256, 512)  # output channels of layer1 … la
 class ConvBlock(nn.Module):
     """3×3 convolution, BatchNorm, ReLU, 2×2 max-pooling."""
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, plain: bool) -> None:
         super().__init__()
+        self.plain = plain
         self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.bn = nn.BatchNorm2d(out_channels)
 
@@ -25,10 +28,12 @@ class ConvBlock(nn.Module):
 
         `weight`, if given, is used in place of the convolution's own.
         """
-        weight = self.conv.weight if weight is None else weight
-        x = self.bn(F.conv2d(x, weight, self.conv.bias, padding=1))
-        # ReLU keeps order, so it may follow the pooling: the same result on a quarter of the values.
-        return F.relu(F.max_pool2d(x, 2))
+        weight, bias = self.conv.weight if weight is None else weight, self.conv.bias
+        if self.plain:
+            return F.max_pool2d(F.relu(self.bn(F.conv2d(x, weight, bias, padding=1))), 2)
+        if self.bn.training:
+            return batchnorm_max_pool_relu(F.conv2d(x, weight, bias, padding=1), self.bn, (2, 2))
+        return max_pool_relu(F.conv2d(x, *fold_batchnorm(weight, bias, self.bn), padding=1), (2, 2))
 
 
 class VGGish(TaggingModel):
@@ -38,7 +43,8 @@ class VGGish(TaggingModel):
 
     Args:
         n_tags: number of tags.
-        plain: apply `spec_bn` as it stands, not folded into `layer1` (see `models.first_layer`).
+        plain: apply every BatchNorm as it stands, none folded into a convolution (see
+            `models.first_layer` and `models.folding`).
     """
 
     name = "vgg_ish"
@@ -51,7 +57,7 @@ class VGGish(TaggingModel):
         self.spec_bn = nn.BatchNorm2d(1)
         in_channels = 1
         for number, out_channels in enumerate(WIDTHS, start=1):
-            self.add_module(f"layer{number}", ConvBlock(in_channels, out_channels))
+            self.add_module(f"layer{number}", ConvBlock(in_channels, out_channels, plain))
             in_channels = out_channels
         self.dense1 = nn.Linear(WIDTHS[-1], self.embedding_size)
         self.bn = nn.BatchNorm1d(self.embedding_size)

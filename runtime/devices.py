@@ -57,8 +57,8 @@ class Precision:
 def resolve_precision(name: str, device: torch.device, *, cpu_bfloat16: bool = False) -> Precision:
     """`auto` is bfloat16 on GPUs that compute it natively, else float32.
 
-    With `cpu_bfloat16`, `auto` takes it on CPUs that compute it natively as well. Training does so;
-    evaluation on a CPU stays exact, as it costs little.
+    With `cpu_bfloat16`, `auto` takes it on CPUs that compute it natively as well. Training and
+    evaluation do so; the tagging of a few recordings on a CPU stays exact.
 
     Raises:
         UsageError: bfloat16 is asked for where the device cannot do it.

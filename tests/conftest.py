@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,9 @@ import torch
 
 from runtime.signals import STOP_SIGNALS
 from tests.corpora import make_corpus
+
+if not torch.cuda.is_available():  # Triton, which is imported later, then runs its kernels step by step on the CPU
+    os.environ["TRITON_INTERPRET"] = "1"
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -1,0 +1,227 @@
+"""BatchNorm, max-pooling and ReLU in few passes, as Triton kernels for channels-last tensors.
+
+Done one after another, the three read and write a layer's output a dozen times a training step,
+and PyTorch's pooling of this layout keeps eight bytes of index for every two of a value. Here the
+forward pass reads the layer's output once for its statistics (PyTorch's own kernel) and once for
+the rest, the backward pass reads it once and writes its gradient once; where a maximum was is one byte.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+NOWHERE = tl.constexpr(255)  # the place of a maximum that ReLU cuts off
+MOST_PLACES = 255  # in a window: their numbers, 0 to 254, are bytes
+BLOCK = 1024  # values that a program holds at once
+PROGRAMS = 264  # that `_sums` is shared by, at most: twice as many as an H100 has processors
+SIZES = ("rows", "in_height", "in_width", "out_height", "out_width")  # not worth a compilation each
+
+
+@triton.jit(do_not_specialize=SIZES)
+def _forward(
+    x, y, peaks, places, scale, shift, rows, in_height, in_width, out_height, out_width,
+    channels: tl.constexpr, height: tl.constexpr, width: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
+    NORMALISE: tl.constexpr, KEEP: tl.constexpr,
+):  # fmt: skip
+    """For each window: ReLU of the greatest scale · x + shift; if to be kept, the x there and its place."""
+    row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
+    channel = tl.program_id(1) * COLS + tl.arange(0, COLS)
+    exists = (row < rows)[:, None] & (channel < channels)[None, :]
+    image, position = row // (out_height * out_width), row % (out_height * out_width)
+    top, left = position // out_width * height, position % out_width * width
+    first = (((image * in_height + top) * in_width + left) * channels)[:, None] + channel[None, :]
+    out = (row * channels)[:, None] + channel[None, :]
+    if NORMALISE:
+        by = tl.load(scale + channel, mask=channel < channels, other=0.0)[None, :]
+        to = tl.load(shift + channel, mask=channel < channels, other=0.0)[None, :]
+    most = tl.full((ROWS, COLS), float("-inf"), tl.float32)
+    peak = tl.full((ROWS, COLS), 0.0, tl.float32)
+    place = tl.full((ROWS, COLS), 0, tl.int32)
+    for i in range(height):
+        for j in tl.static_range(width):
+            raw = tl.load(x + first + (i * in_width + j) * channels, mask=exists, other=0.0).to(tl.float32)
+            value = raw * by + to if NORMALISE else raw
+            better = (value > most) | (value != value)  # NaN stays NaN
+            most = tl.where(better, value, most)
+            peak = tl.where(better, raw, peak)
+            place = tl.where(better, i * width + j, place)
+    cut = most <= 0
+    tl.store(y + out, tl.where(cut, 0.0, most).to(y.dtype.element_ty), mask=exists)
+    if KEEP:
+        tl.store(places + out, tl.where(cut, NOWHERE, place).to(tl.uint8), mask=exists)
+        if NORMALISE:
+            tl.store(peaks + out, peak.to(peaks.dtype.element_ty), mask=exists)
+
+
+@triton.jit(do_not_specialize=SIZES)
+def _sums(
+    dy, places, peaks, mean, inverse, shares, rows,
+    channels: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr, BLOCKS: tl.constexpr,
+):  # fmt: skip
+    """Over some blocks of outputs, the sums of dy and of dy times the normalised x, where ReLU let it pass."""
+    channel = tl.program_id(1) * COLS + tl.arange(0, COLS)
+    there = channel < channels
+    middle = tl.load(mean + channel, mask=there, other=0.0)[None, :]
+    by = tl.load(inverse + channel, mask=there, other=0.0)[None, :]
+    plain = tl.full((ROWS, COLS), 0.0, tl.float32)
+    weighted = tl.full((ROWS, COLS), 0.0, tl.float32)
+    for block in range(BLOCKS):
+        row = ((tl.program_id(0) * BLOCKS + block) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
+        out = (row * channels)[:, None] + channel[None, :]
+        exists = (row < rows)[:, None] & there[None, :]
+        place = tl.load(places + out, mask=exists, other=NOWHERE).to(tl.int32)
+        gradient = tl.load(dy + out, mask=exists, other=0.0).to(tl.float32)
+        gradient = tl.where(place == NOWHERE, 0.0, gradient)
+        plain += gradient
+        weighted += gradient * (tl.load(peaks + out, mask=exists, other=0.0).to(tl.float32) - middle) * by
+    share = shares + tl.program_id(0) * 2 * channels + channel
+    tl.store(share, tl.sum(plain, axis=0), mask=there)
+    tl.store(share + channels, tl.sum(weighted, axis=0), mask=there)
+
+
+@triton.jit(do_not_specialize=SIZES)
+def _backward(
+    dy, places, x, dx, scale, mean, inverse, means, rows, in_height, in_width, out_height, out_width,
+    channels: tl.constexpr, height: tl.constexpr, width: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
+    NORMALISE: tl.constexpr,
+):  # fmt: skip
+    """For each x: dy of its window if it was the maximum, taken through the normalisation."""
+    row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
+    channel = tl.program_id(1) * COLS + tl.arange(0, COLS)
+    there = channel < channels
+    exists = (row < rows)[:, None] & there[None, :]
+    image, position = row // (in_height * in_width), row % (in_height * in_width)
+    top, left = position // in_width, position % in_width
+    covered = (top < out_height * height) & (left < out_width * width)  # the rest is in no window
+    out = ((image * out_height + top // height) * out_width + left // width) * channels
+    out = out[:, None] + channel[None, :]
+    number = (top % height * width + left % width)[:, None]
+    seen = exists & covered[:, None]
+    place = tl.load(places + out, mask=seen, other=NOWHERE).to(tl.int32)
+    gradient = tl.load(dy + out, mask=seen, other=0.0).to(tl.float32)
+    gradient = tl.where(place == number, gradient, 0.0)
+    own = (row * channels)[:, None] + channel[None, :]
+    if NORMALISE:
+        by = tl.load(scale + channel, mask=there, other=0.0)[None, :]
+        middle = tl.load(mean + channel, mask=there, other=0.0)[None, :]
+        normal = tl.load(inverse + channel, mask=there, other=0.0)[None, :]
+        plain = tl.load(means + channel, mask=there, other=0.0)[None, :]
+        weighted = tl.load(means + channels + channel, mask=there, other=0.0)[None, :]
+        normalised = (tl.load(x + own, mask=exists, other=0.0).to(tl.float32) - middle) * normal
+        gradient = by * (gradient - plain - normalised * weighted)
+    tl.store(dx + own, gradient.to(dx.dtype.element_ty), mask=exists)
+
+
+class MaxPoolReLU(torch.autograd.Function):
+    """`relu(max_pool2d(x, (height, width)))`; the first of equal maxima gets the gradient."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor, height: int, width: int) -> Tensor:
+        """(batch, channels, in_height, in_width) → (batch, channels, in_height // height, in_width // width)."""
+        x = x.contiguous(memory_format=torch.channels_last)
+        keep = ctx.needs_input_grad[0]
+        y, _, places = _pooled(x, (height, width), None, keep)
+        ctx.save_for_backward(places)
+        ctx.shape, ctx.window = x.shape, (height, width)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, dy: Tensor) -> tuple[Tensor, None, None]:
+        """The gradient of `x`."""
+        return _unpooled(dy, ctx.saved_tensors[0], ctx.shape, ctx.window, None), None, None
+
+
+class BatchNormMaxPoolReLU(torch.autograd.Function):
+    """`relu(max_pool2d(batch_norm(x), (height, width)))` with the statistics of the batch, which are given."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        mean: Tensor,
+        inverse: Tensor,
+        height: int,
+        width: int,
+    ) -> Tensor:
+        """See `MaxPoolReLU`; `inverse` is that of the standard deviation. Per channel, in float32."""
+        x = x.contiguous(memory_format=torch.channels_last)
+        scale = weight * inverse
+        y, peaks, places = _pooled(x, (height, width), (scale, torch.addcmul(bias, mean, scale, value=-1)), True)
+        ctx.save_for_backward(x, peaks, places, scale, mean, inverse)
+        ctx.window = (height, width)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, dy: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients of `x`, weight and bias."""
+        x, peaks, places, scale, mean, inverse = ctx.saved_tensors
+        dy = dy.contiguous(memory_format=torch.channels_last)
+        channels = x.shape[1]
+        rows = places.numel() // channels
+        cols, block = _block(channels)
+        blocks = triton.next_power_of_2(triton.cdiv(rows, block * PROGRAMS))
+        shares = dy.new_empty((triton.cdiv(rows, block * blocks), 2, channels), dtype=torch.float32)
+        with torch.cuda.device_of(dy):
+            _sums[len(shares), triton.cdiv(channels, cols)](
+                dy, places, peaks, mean, inverse, shares, rows, channels=channels, ROWS=block, COLS=cols, BLOCKS=blocks
+            )
+        sums = shares.sum(dim=0)
+        means = sums / (x.numel() // channels)
+        dx = _unpooled(dy, places, x.shape, ctx.window, (x, scale, mean, inverse, means))
+        return dx, sums[1], sums[0], None, None, None, None
+
+
+def _block(channels: int) -> tuple[int, int]:
+    """Channels and rows of a block."""
+    cols = min(triton.next_power_of_2(channels), 256)
+    return cols, BLOCK // cols
+
+
+def _pooled(
+    x: Tensor, window: tuple[int, int], affine: tuple[Tensor, Tensor] | None, keep: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The result; and, if it is to be kept, the x (with `affine`) and the places of the maxima."""
+    batch, channels, in_height, in_width = x.shape
+    height, width = window
+    shape = batch, channels, out_height, out_width = batch, channels, in_height // height, in_width // width
+    y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    peaks = torch.empty_like(y) if keep and affine else y
+    places = torch.empty_like(y, dtype=torch.uint8) if keep else y
+    scale, shift = affine or (x, x)
+    rows = batch * out_height * out_width
+    cols, block = _block(channels)
+    with torch.cuda.device_of(x):
+        _forward[triton.cdiv(rows, block), triton.cdiv(channels, cols)](
+            x, y, peaks, places, scale, shift, rows, in_height, in_width, out_height, out_width,
+            channels=channels, height=height, width=width, ROWS=block, COLS=cols,
+            NORMALISE=affine is not None, KEEP=keep,
+        )  # fmt: skip
+    return y, peaks, places
+
+
+def _unpooled(
+    dy: Tensor, places: Tensor, shape: torch.Size, window: tuple[int, int], normalised: tuple[Tensor, ...] | None
+) -> Tensor:
+    """The gradient of x; `normalised` holds x, the scale, mean and inverse deviation, and the means of `_sums`."""
+    dy = dy.contiguous(memory_format=torch.channels_last)
+    batch, channels, in_height, in_width = shape
+    height, width = window
+    dx = torch.empty(shape, dtype=dy.dtype, device=dy.device, memory_format=torch.channels_last)
+    rows = batch * in_height * in_width
+    cols, block = _block(channels)
+    x, scale, mean, inverse, means = normalised or (dx,) * 5
+    with torch.cuda.device_of(dy):
+        _backward[triton.cdiv(rows, block), triton.cdiv(channels, cols)](
+            dy, places, x, dx, scale, mean, inverse, means, rows, in_height, in_width,
+            in_height // height, in_width // width, channels=channels, height=height, width=width,
+            ROWS=block, COLS=cols, NORMALISE=normalised is not None,
+        )  # fmt: skip
+    return dx
