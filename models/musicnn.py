@@ -8,8 +8,7 @@ from torch.nn import functional as F
 
 from models import first_layer
 from models.base import TaggingModel
-from models.folding import fold_batchnorm
-from models.pooling import batchnorm_max_pool_relu, max_pool_relu
+from models.pooling import pooled_convolution
 
 TIMBRE_FILTERS = ((67, 7), (38, 7))  # frequency × time
 TEMPORAL_FILTERS = (129, 65, 33)  # frames
@@ -36,16 +35,13 @@ class TimbreBlock(nn.Module):
         ones carries what `spec_bn` adds: the same sums of the same products.
         """
         taps, length = self.conv.kernel_size
+        if torch.is_autocast_enabled(x.device.type):
+            x = x.to(torch.get_autocast_dtype(x.device.type))  # as the convolution would, but there is less of it here
         patches = x.squeeze(1).unfold(1, taps, 1)  # (batch, positions, time, taps)
         patches = F.pad(patches, (0, 1), value=1.0).permute(0, 3, 1, 2)  # (batch, taps + 1, positions, time)
         weight = first_layer.folded(self.conv.weight.transpose(1, 2), spec_bn)  # (filters, taps + 1, 1, length)
-        padding, window = (0, length // 2), (patches.shape[2], 1)
-        if self.bn.training:
-            x = batchnorm_max_pool_relu(F.conv2d(patches, weight, self.conv.bias, padding=padding), self.bn, window)
-        else:
-            weight, bias = fold_batchnorm(weight, self.conv.bias, self.bn)
-            x = max_pool_relu(F.conv2d(patches, weight, bias, padding=padding), window)
-        return x.squeeze(2)
+        window = (patches.shape[2], 1)
+        return pooled_convolution(patches, weight, self.conv.bias, self.bn, (0, length // 2), window).squeeze(2)
 
 
 class TemporalBlock(nn.Module):

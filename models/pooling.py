@@ -1,14 +1,14 @@
-"""The end of a convolutional block: BatchNorm, max-pooling, ReLU.
+"""Convolution, BatchNorm, max-pooling, ReLU: most of the work of both CNNs.
 
-ReLU keeps order, so it may follow the pooling: the same result on fewer values. On CUDA devices
-our own kernels do the three in fewer passes, where Triton is at hand and what it makes of them
-agrees with PyTorch on the device.
+ReLU keeps order, so it may follow the pooling: the same result on fewer values. In evaluation
+BatchNorm is folded into the convolution. On CUDA devices our own kernels do all that follows the
+convolution in fewer passes, where Triton is at hand and what it makes of them agrees with PyTorch
+on the device.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from functools import cache
 from types import ModuleType
 
@@ -16,42 +16,64 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_FLOATS = (torch.float32, torch.bfloat16, torch.float16)
+from models.folding import fold_batchnorm
+
+_FLOATS = (torch.float32, torch.bfloat16)
 
 
-def batchnorm_max_pool_relu(x: Tensor, batchnorm: nn.Module, window: tuple[int, int]) -> Tensor:
-    """`relu(max_pool2d(batchnorm(x), window))`, gradients and running statistics included.
+def pooled_convolution(
+    x: Tensor, weight: Tensor, bias: Tensor, batchnorm: nn.Module, padding: tuple[int, int], window: tuple[int, int]
+) -> Tensor:
+    """`relu(max_pool2d(batchnorm(conv2d(x, weight, bias, padding=padding)), window))`.
 
     Args:
-        x: (batch, channels, height, width).
-        batchnorm: BatchNorm2d in training, or what stands for it when several processes train together.
+        x: (batch, in channels, height, width).
+        weight: (channels, in channels, …), of the convolution.
+        bias: (channels,), of the convolution.
+        batchnorm: BatchNorm2d, or what stands for it when several processes train together; in
+            training its running statistics are updated.
+        padding: zeros around x, vertically and horizontally.
         window: height and width of the windows, which do not overlap.
 
     Returns:
-        (batch, channels, height // window height, width // window width).
+        (batch, channels, …).
     """
-    kernels = _kernels_for(x, window)
-    if kernels is None or type(batchnorm) is not nn.BatchNorm2d:
-        return max_pool_relu(batchnorm(x), window)
-    mean, variance = torch.batch_norm_update_stats(
-        x.detach(), batchnorm.running_mean, batchnorm.running_var, batchnorm.momentum
-    )
+    kernels = _kernels_for(x, weight, bias, batchnorm, window)
+    if kernels is None and batchnorm.training:
+        return F.relu(F.max_pool2d(batchnorm(F.conv2d(x, weight, bias, padding=padding)), window))
+    if kernels is None:
+        weight, bias = fold_batchnorm(weight, bias, batchnorm)
+        return F.relu(F.max_pool2d(F.conv2d(x, weight, bias, padding=padding), window))
+    x = F.conv2d(x, weight, padding=padding)
+    if batchnorm.training:
+        mean, inverse = _statistics(x.detach(), bias, batchnorm)
+        return kernels.BatchNormMaxPoolReLU.apply(x, bias, batchnorm.weight, batchnorm.bias, mean, inverse, window)
+    scale = batchnorm.weight * torch.rsqrt(batchnorm.running_var + batchnorm.eps)
+    shift = torch.addcmul(batchnorm.bias, bias - batchnorm.running_mean, scale)
+    return kernels.max_pool_relu(x, scale, shift, window)
+
+
+@torch.no_grad()
+def _statistics(x: Tensor, offset: Tensor, batchnorm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Mean and inverse standard deviation of x; the running statistics become those of x + offset."""
+    mean, variance = torch.batch_norm_update_stats(x, batchnorm.running_mean, batchnorm.running_var, batchnorm.momentum)
+    batchnorm.running_mean.add_(offset, alpha=batchnorm.momentum)
     batchnorm.num_batches_tracked.add_(1)
-    inverse = torch.rsqrt(variance.float() + batchnorm.eps)
-    return kernels.BatchNormMaxPoolReLU.apply(x, batchnorm.weight, batchnorm.bias, mean.float(), inverse, *window)
+    return mean.float(), torch.rsqrt(variance.float() + batchnorm.eps)
 
 
-def max_pool_relu(x: Tensor, window: tuple[int, int]) -> Tensor:
-    """`relu(max_pool2d(x, window))`; see `batchnorm_max_pool_relu`."""
-    kernels = _kernels_for(x, window)
-    return F.relu(F.max_pool2d(x, window)) if kernels is None else kernels.MaxPoolReLU.apply(x, *window)
-
-
-def _kernels_for(x: Tensor, window: tuple[int, int]) -> ModuleType | None:
-    """The kernels, where they can do this tensor."""
+def _kernels_for(
+    x: Tensor, weight: Tensor, bias: Tensor, batchnorm: nn.Module, window: tuple[int, int]
+) -> ModuleType | None:
+    """The kernels, where they can do this."""
     kernels = checked_kernels(x.device)
-    fits = kernels is not None and x.dtype in _FLOATS and window[0] * window[1] <= kernels.MOST_PLACES
-    return kernels if fits else None
+    if kernels is None or x.dtype not in _FLOATS or window[0] * window[1] > kernels.MOST_PLACES:
+        return None
+    if batchnorm.training:
+        return kernels if type(batchnorm) is nn.BatchNorm2d else None
+    inputs = (x, weight, bias, *batchnorm.parameters())
+    learning = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
+    return None if learning else kernels
 
 
 @cache
@@ -81,35 +103,20 @@ def compare_with_torch(kernels: ModuleType, device: torch.device) -> None:
     """
     generator = torch.Generator().manual_seed(0)
     for channels, size, window in ((128, (5, 6), (2, 2)), (204, (7, 3), (7, 1))):
-
-        def pooled(x: Tensor, window: tuple[int, int] = window) -> Tensor:
-            return F.relu(F.max_pool2d(x, window))
-
-        whole = torch.randint(-3, 4, (2, channels, *size), generator=generator)  # many maxima are equal
-        for dtype in (torch.bfloat16, torch.float32):
-            inputs = (whole.to(device, dtype),)
-            _compare(lambda x, window=window: kernels.MaxPoolReLU.apply(x, *window), pooled, inputs, tolerance=0.0)
-        x = (whole + torch.rand(whole.shape, generator=generator)).to(device)
-        variance, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
-        inverse = torch.rsqrt(variance + 1e-5)
-        scale, shift = torch.randn(2, channels, generator=generator).to(device)
-        _compare(
-            lambda *inputs, last=(mean, inverse, *window): kernels.BatchNormMaxPoolReLU.apply(*inputs, *last),
-            lambda x, scale, shift, pooled=pooled: pooled(F.batch_norm(x, None, None, scale, shift, training=True)),
-            (x, scale, shift),
-            tolerance=1e-4,
-        )
-
-
-def _compare(
-    ours: Callable[..., Tensor], theirs: Callable[..., Tensor], inputs: tuple[Tensor, ...], tolerance: float
-) -> None:
-    found = []
-    for function in (ours, theirs):
-        leaves = [value.clone(memory_format=torch.preserve_format).requires_grad_() for value in inputs]
-        result = function(*leaves)
-        result.backward(torch.linspace(-1, 1, result.numel(), device=result.device, dtype=result.dtype).view_as(result))
-        found.append([result.detach(), *(leaf.grad for leaf in leaves)])
-    for a, b in zip(*found, strict=True):
-        if not torch.allclose(a, b, rtol=tolerance, atol=tolerance):
-            raise ArithmeticError(f"they differ from PyTorch's by {float((a - b).abs().max()):.1e}")
+        x = torch.randn((2, channels, *size), generator=generator).to(device)
+        scale, shift = torch.randn((2, channels), generator=generator).to(device)
+        mean, inverse = x.mean(dim=(0, 2, 3)), torch.rsqrt(x.var(dim=(0, 2, 3), correction=0) + 1e-5)
+        found = []
+        for ours in (True, False):
+            leaves = [tensor.clone().requires_grad_() for tensor in (x, scale, shift)]
+            if ours:
+                y = kernels.BatchNormMaxPoolReLU.apply(leaves[0], shift, *leaves[1:], mean, inverse, window)
+                used = kernels.max_pool_relu(x, scale, shift, window)
+            else:
+                y = F.relu(F.max_pool2d(F.batch_norm(leaves[0], None, None, *leaves[1:], training=True), window))
+                used = F.relu(F.max_pool2d(x * scale[:, None, None] + shift[:, None, None], window))
+            y.backward(torch.linspace(-1, 1, y.numel(), device=device).view_as(y))
+            found.append([y.detach(), used, *(leaf.grad for leaf in leaves)])
+        for mine, theirs in zip(*found, strict=True):
+            if not torch.allclose(mine, theirs, rtol=1e-4, atol=1e-4):
+                raise ArithmeticError(f"they differ from PyTorch's by {float((mine - theirs).abs().max()):.1e}")

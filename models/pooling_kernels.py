@@ -25,7 +25,7 @@ SIZES = ("rows", "in_height", "in_width", "out_height", "out_width")  # not wort
 def _forward(
     x, y, peaks, places, scale, shift, rows, in_height, in_width, out_height, out_width,
     channels: tl.constexpr, height: tl.constexpr, width: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
-    NORMALISE: tl.constexpr, KEEP: tl.constexpr,
+    KEEP: tl.constexpr,
 ):  # fmt: skip
     """For each window: ReLU of the greatest scale · x + shift; if to be kept, the x there and its place."""
     row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
@@ -35,16 +35,15 @@ def _forward(
     top, left = position // out_width * height, position % out_width * width
     first = (((image * in_height + top) * in_width + left) * channels)[:, None] + channel[None, :]
     out = (row * channels)[:, None] + channel[None, :]
-    if NORMALISE:
-        by = tl.load(scale + channel, mask=channel < channels, other=0.0)[None, :]
-        to = tl.load(shift + channel, mask=channel < channels, other=0.0)[None, :]
+    by = tl.load(scale + channel, mask=channel < channels, other=0.0)[None, :]
+    to = tl.load(shift + channel, mask=channel < channels, other=0.0)[None, :]
     most = tl.full((ROWS, COLS), float("-inf"), tl.float32)
     peak = tl.full((ROWS, COLS), 0.0, tl.float32)
     place = tl.full((ROWS, COLS), 0, tl.int32)
     for i in range(height):
         for j in tl.static_range(width):
             raw = tl.load(x + first + (i * in_width + j) * channels, mask=exists, other=0.0).to(tl.float32)
-            value = raw * by + to if NORMALISE else raw
+            value = raw * by + to
             better = (value > most) | (value != value)  # NaN stays NaN
             most = tl.where(better, value, most)
             peak = tl.where(better, raw, peak)
@@ -53,8 +52,7 @@ def _forward(
     tl.store(y + out, tl.where(cut, 0.0, most).to(y.dtype.element_ty), mask=exists)
     if KEEP:
         tl.store(places + out, tl.where(cut, NOWHERE, place).to(tl.uint8), mask=exists)
-        if NORMALISE:
-            tl.store(peaks + out, peak.to(peaks.dtype.element_ty), mask=exists)
+        tl.store(peaks + out, peak.to(peaks.dtype.element_ty), mask=exists)
 
 
 @triton.jit(do_not_specialize=SIZES)
@@ -87,7 +85,6 @@ def _sums(
 def _backward(
     dy, places, x, dx, scale, mean, inverse, means, rows, in_height, in_width, out_height, out_width,
     channels: tl.constexpr, height: tl.constexpr, width: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
-    NORMALISE: tl.constexpr,
 ):  # fmt: skip
     """For each x: dy of its window if it was the maximum, taken through the normalisation."""
     row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
@@ -105,78 +102,85 @@ def _backward(
     gradient = tl.load(dy + out, mask=seen, other=0.0).to(tl.float32)
     gradient = tl.where(place == number, gradient, 0.0)
     own = (row * channels)[:, None] + channel[None, :]
-    if NORMALISE:
-        by = tl.load(scale + channel, mask=there, other=0.0)[None, :]
-        middle = tl.load(mean + channel, mask=there, other=0.0)[None, :]
-        normal = tl.load(inverse + channel, mask=there, other=0.0)[None, :]
-        plain = tl.load(means + channel, mask=there, other=0.0)[None, :]
-        weighted = tl.load(means + channels + channel, mask=there, other=0.0)[None, :]
-        normalised = (tl.load(x + own, mask=exists, other=0.0).to(tl.float32) - middle) * normal
-        gradient = by * (gradient - plain - normalised * weighted)
+    by = tl.load(scale + channel, mask=there, other=0.0)[None, :]
+    middle = tl.load(mean + channel, mask=there, other=0.0)[None, :]
+    normal = tl.load(inverse + channel, mask=there, other=0.0)[None, :]
+    plain = tl.load(means + channel, mask=there, other=0.0)[None, :]
+    weighted = tl.load(means + channels + channel, mask=there, other=0.0)[None, :]
+    normalised = (tl.load(x + own, mask=exists, other=0.0).to(tl.float32) - middle) * normal
+    gradient = by * (gradient - plain - normalised * weighted)
     tl.store(dx + own, gradient.to(dx.dtype.element_ty), mask=exists)
 
 
-class MaxPoolReLU(torch.autograd.Function):
-    """`relu(max_pool2d(x, (height, width)))`; the first of equal maxima gets the gradient."""
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, height: int, width: int) -> Tensor:
-        """(batch, channels, in_height, in_width) → (batch, channels, in_height // height, in_width // width)."""
-        x = x.contiguous(memory_format=torch.channels_last)
-        keep = ctx.needs_input_grad[0]
-        y, _, places = _pooled(x, (height, width), None, keep)
-        ctx.save_for_backward(places)
-        ctx.shape, ctx.window = x.shape, (height, width)
-        return y
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: FunctionCtx, dy: Tensor) -> tuple[Tensor, None, None]:
-        """The gradient of `x`."""
-        return _unpooled(dy, ctx.saved_tensors[0], ctx.shape, ctx.window, None), None, None
-
-
 class BatchNormMaxPoolReLU(torch.autograd.Function):
-    """`relu(max_pool2d(batch_norm(x), (height, width)))` with the statistics of the batch, which are given."""
+    """`relu(max_pool2d(batch_norm(x + offset), window))` with the statistics of the batch, which are given.
+
+    BatchNorm takes away what the offset, a number for each channel, adds: it need not be added, and its
+    gradient is zero. The first of equal maxima gets the gradient.
+    """
 
     @staticmethod
     def forward(
         ctx: FunctionCtx,
         x: Tensor,
+        offset: Tensor,
         weight: Tensor,
         bias: Tensor,
         mean: Tensor,
         inverse: Tensor,
-        height: int,
-        width: int,
+        window: tuple[int, int],
     ) -> Tensor:
-        """See `MaxPoolReLU`; `inverse` is that of the standard deviation. Per channel, in float32."""
+        """The pooled values.
+
+        Args:
+            x: (batch, channels, height, width).
+            offset, weight, bias: (channels,) float32; the last two are BatchNorm's.
+            mean, inverse: (channels,) float32, mean of x and inverse of its standard deviation.
+            window: height and width of the windows, which do not overlap.
+        """
         x = x.contiguous(memory_format=torch.channels_last)
         scale = weight * inverse
-        y, peaks, places = _pooled(x, (height, width), (scale, torch.addcmul(bias, mean, scale, value=-1)), True)
+        shift = torch.addcmul(bias, mean, scale, value=-1)
+        y, peaks, places = _pooled(x, scale, shift, window, keep=any(ctx.needs_input_grad))
         ctx.save_for_backward(x, peaks, places, scale, mean, inverse)
-        ctx.window = (height, width)
+        ctx.window = window
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, dy: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradients of `x`, weight and bias."""
+        """The gradients of x, offset, weight and bias."""
         x, peaks, places, scale, mean, inverse = ctx.saved_tensors
         dy = dy.contiguous(memory_format=torch.channels_last)
-        channels = x.shape[1]
-        rows = places.numel() // channels
+        height, width = ctx.window
+        batch, channels, in_height, in_width = x.shape
         cols, block = _block(channels)
+        blocks_of_channels = triton.cdiv(channels, cols)
+
+        rows = dy.numel() // channels
         blocks = triton.next_power_of_2(triton.cdiv(rows, block * PROGRAMS))
         shares = dy.new_empty((triton.cdiv(rows, block * blocks), 2, channels), dtype=torch.float32)
         with torch.cuda.device_of(dy):
-            _sums[len(shares), triton.cdiv(channels, cols)](
+            _sums[len(shares), blocks_of_channels](
                 dy, places, peaks, mean, inverse, shares, rows, channels=channels, ROWS=block, COLS=cols, BLOCKS=blocks
             )
         sums = shares.sum(dim=0)
-        means = sums / (x.numel() // channels)
-        dx = _unpooled(dy, places, x.shape, ctx.window, (x, scale, mean, inverse, means))
-        return dx, sums[1], sums[0], None, None, None, None
+
+        rows = batch * in_height * in_width
+        dx = torch.empty_like(x, memory_format=torch.channels_last)
+        with torch.cuda.device_of(dy):
+            _backward[triton.cdiv(rows, block), blocks_of_channels](
+                dy, places, x, dx, scale, mean, inverse, sums / rows, rows, in_height, in_width,
+                in_height // height, in_width // width,
+                channels=channels, height=height, width=width, ROWS=block, COLS=cols,
+            )  # fmt: skip
+        return dx, torch.zeros_like(mean), sums[1], sums[0], None, None, None
+
+
+def max_pool_relu(x: Tensor, scale: Tensor, shift: Tensor, window: tuple[int, int]) -> Tensor:
+    """`relu(max_pool2d(scale * x + shift, window))`, without gradients; arguments as in `BatchNormMaxPoolReLU`."""
+    y, _, _ = _pooled(x.contiguous(memory_format=torch.channels_last), scale, shift, window, keep=False)
+    return y
 
 
 def _block(channels: int) -> tuple[int, int]:
@@ -186,42 +190,21 @@ def _block(channels: int) -> tuple[int, int]:
 
 
 def _pooled(
-    x: Tensor, window: tuple[int, int], affine: tuple[Tensor, Tensor] | None, keep: bool
+    x: Tensor, scale: Tensor, shift: Tensor, window: tuple[int, int], keep: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The result; and, if it is to be kept, the x (with `affine`) and the places of the maxima."""
+    """The result; and, if they are to be kept, the x and the places of the maxima."""
     batch, channels, in_height, in_width = x.shape
     height, width = window
-    shape = batch, channels, out_height, out_width = batch, channels, in_height // height, in_width // width
+    out_height, out_width = in_height // height, in_width // width
+    shape = (batch, channels, out_height, out_width)
     y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
-    peaks = torch.empty_like(y) if keep and affine else y
+    peaks = torch.empty_like(y) if keep else y
     places = torch.empty_like(y, dtype=torch.uint8) if keep else y
-    scale, shift = affine or (x, x)
     rows = batch * out_height * out_width
     cols, block = _block(channels)
     with torch.cuda.device_of(x):
         _forward[triton.cdiv(rows, block), triton.cdiv(channels, cols)](
             x, y, peaks, places, scale, shift, rows, in_height, in_width, out_height, out_width,
-            channels=channels, height=height, width=width, ROWS=block, COLS=cols,
-            NORMALISE=affine is not None, KEEP=keep,
+            channels=channels, height=height, width=width, ROWS=block, COLS=cols, KEEP=keep,
         )  # fmt: skip
     return y, peaks, places
-
-
-def _unpooled(
-    dy: Tensor, places: Tensor, shape: torch.Size, window: tuple[int, int], normalised: tuple[Tensor, ...] | None
-) -> Tensor:
-    """The gradient of x; `normalised` holds x, the scale, mean and inverse deviation, and the means of `_sums`."""
-    dy = dy.contiguous(memory_format=torch.channels_last)
-    batch, channels, in_height, in_width = shape
-    height, width = window
-    dx = torch.empty(shape, dtype=dy.dtype, device=dy.device, memory_format=torch.channels_last)
-    rows = batch * in_height * in_width
-    cols, block = _block(channels)
-    x, scale, mean, inverse, means = normalised or (dx,) * 5
-    with torch.cuda.device_of(dy):
-        _backward[triton.cdiv(rows, block), triton.cdiv(channels, cols)](
-            dy, places, x, dx, scale, mean, inverse, means, rows, in_height, in_width,
-            in_height // height, in_width // width, channels=channels, height=height, width=width,
-            ROWS=block, COLS=cols, NORMALISE=normalised is not None,
-        )  # fmt: skip
-    return dx

@@ -8,8 +8,7 @@ from torch.nn import functional as F
 
 from models import first_layer
 from models.base import TaggingModel
-from models.folding import fold_batchnorm
-from models.pooling import batchnorm_max_pool_relu, max_pool_relu
+from models.pooling import pooled_convolution
 
 WIDTHS = (128, 128, 256, 256, 256, 256, 512)  # output channels of layer1 … layer7
 
@@ -31,9 +30,7 @@ class ConvBlock(nn.Module):
         weight, bias = self.conv.weight if weight is None else weight, self.conv.bias
         if self.plain:
             return F.max_pool2d(F.relu(self.bn(F.conv2d(x, weight, bias, padding=1))), 2)
-        if self.bn.training:
-            return batchnorm_max_pool_relu(F.conv2d(x, weight, bias, padding=1), self.bn, (2, 2))
-        return max_pool_relu(F.conv2d(x, *fold_batchnorm(weight, bias, self.bn), padding=1), (2, 2))
+        return pooled_convolution(x, weight, bias, self.bn, padding=(1, 1), window=(2, 2))
 
 
 class VGGish(TaggingModel):
@@ -44,7 +41,7 @@ class VGGish(TaggingModel):
     Args:
         n_tags: number of tags.
         plain: apply every BatchNorm as it stands, none folded into a convolution (see
-            `models.first_layer` and `models.folding`).
+            `models.first_layer` and `models.pooling`).
     """
 
     name = "vgg_ish"

@@ -6,6 +6,10 @@ Where there is no GPU, Triton's interpreter runs the kernels (see `conftest.py`)
 from __future__ import annotations
 
 import importlib
+import os
+import platform
+import subprocess
+import sys
 from types import ModuleType
 
 import pytest
@@ -13,6 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from config import ROOT
 from models import pooling
 from models.musicnn import TimbreBlock
 from models.vgg_ish import ConvBlock
@@ -44,49 +49,67 @@ def values(channels: int, size: tuple[int, int], dtype: torch.dtype, *, whole: b
     return (x.round() if whole else x).to(DEVICE, dtype).contiguous(memory_format=torch.channels_last)
 
 
+def per_channel(channels: int, count: int) -> torch.Tensor:
+    return torch.randn(count, channels, generator=torch.Generator().manual_seed(2)).to(DEVICE)  # of both signs
+
+
 def with_gradients(function, *inputs: torch.Tensor) -> list[torch.Tensor]:
     leaves = [value.clone(memory_format=torch.preserve_format).requires_grad_() for value in inputs]
     result = function(*leaves)
     generator = torch.Generator().manual_seed(1)
-    result.backward(torch.randn(result.shape, generator=generator).to(DEVICE, result.dtype))
+    gradient = torch.randn(result.shape, generator=generator).bfloat16()  # the same one in any precision
+    result.backward(gradient.to(DEVICE, result.dtype))
     return [result.detach(), *(leaf.grad for leaf in leaves)]
+
+
+@pytest.mark.parametrize(("channels", "size", "window"), WINDOWS.values(), ids=WINDOWS)
+def test_results_and_gradients_are_those_of_float64(kernels, channels, size, window):
+    x = values(channels, size, torch.float32) + 5  # a mean that is not 0
+    mean, inverse = x.mean(dim=(0, 2, 3)), torch.rsqrt(x.var(dim=(0, 2, 3), correction=0) + 1e-5)
+
+    def fast(x: torch.Tensor, offset: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        return kernels.BatchNormMaxPoolReLU.apply(x, offset, weight, bias, mean, inverse, window)
+
+    def exact(x: torch.Tensor, offset: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        x = F.batch_norm(x + offset[:, None, None], None, None, weight, bias, training=True)
+        return F.relu(F.max_pool2d(x, window))
+
+    inputs = (x, *per_channel(channels, 3))
+    expected = with_gradients(exact, *(value.double() for value in inputs))
+    for a, b in zip(with_gradients(fast, *inputs), expected, strict=True):
+        torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("channels", "size", "window"), WINDOWS.values(), ids=WINDOWS)
+def test_in_bfloat16_only_what_comes_out_is_rounded(kernels, channels, size, window):
+    x = values(channels, size, torch.bfloat16)
+    offset, weight, bias = per_channel(channels, 3)
+    mean, inverse = x.float().mean(dim=(0, 2, 3)), torch.rsqrt(x.float().var(dim=(0, 2, 3), correction=0) + 1e-5)
+    rest = (offset, weight, bias)
+    last = (mean, inverse, window)
+    rounded = with_gradients(lambda *inputs: kernels.BatchNormMaxPoolReLU.apply(*inputs, *last), x, *rest)
+    exact = with_gradients(lambda *inputs: kernels.BatchNormMaxPoolReLU.apply(*inputs, *last), x.float(), *rest)
+    for a, b in zip(rounded, exact, strict=True):  # a unit in the last place: Triton's interpreter cuts, GPUs round
+        torch.testing.assert_close(a.float(), b, rtol=2**-7, atol=2**-7 if a.dtype == torch.bfloat16 else 1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("channels", "size", "window"), WINDOWS.values(), ids=WINDOWS)
-def test_pooling_and_its_gradient_equal_pytorchs_also_where_maxima_are_equal(kernels, channels, size, window, dtype):
+def test_the_first_of_equal_maxima_gets_the_gradient_as_in_pytorch(kernels, channels, size, window, dtype):
     x = values(channels, size, dtype, whole=True)
-    found = with_gradients(lambda x: kernels.MaxPoolReLU.apply(x, *window), x)
-    expected = with_gradients(lambda x: F.relu(F.max_pool2d(x, window)), x)
-    for a, b in zip(found, expected, strict=True):
-        assert torch.equal(a, b)
-
-
-@pytest.mark.parametrize(("channels", "size", "window"), WINDOWS.values(), ids=WINDOWS)
-def test_batchnorm_and_pooling_have_the_results_and_gradients_of_float64(ours, channels, size, window):
-    x = values(channels, size, torch.float32) + 5  # a mean that is not 0
-    generator = torch.Generator().manual_seed(2)
-    scale, shift = torch.randn(2, channels, generator=generator).to(DEVICE)  # scales of both signs
-    batchnorm = nn.BatchNorm2d(channels).to(DEVICE)
-
-    def fast(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-        del batchnorm.weight, batchnorm.bias  # parameters, in whose place a plain tensor cannot be put
-        batchnorm.weight, batchnorm.bias = scale, shift
-        return pooling.batchnorm_max_pool_relu(x, batchnorm, window)
-
-    def exact(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-        return F.relu(F.max_pool2d(F.batch_norm(x, None, None, scale, shift, training=True), window))
-
-    found = with_gradients(fast, x, scale, shift)
-    expected = with_gradients(exact, x.double(), scale.double(), shift.double())
-    for a, b in zip(found, expected, strict=True):
-        torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-4)
+    nothing, one = torch.zeros(channels, device=DEVICE), torch.ones(channels, device=DEVICE)
+    y, _, places = kernels._pooled(x, one, nothing, window, keep=True)
+    pooled, indices = F.max_pool2d(x, window, return_indices=True)
+    assert torch.equal(y, pooled.relu())
+    rows, columns = indices // x.shape[3] % window[0], indices % x.shape[3] % window[1]
+    assert torch.equal(places.long(), torch.where(pooled > 0, rows * window[1] + columns, 255))
 
 
 def test_not_a_number_stays_one(kernels):
     x = values(4, (4, 4), torch.float32)
     x[0, 1, 2, 3] = float("nan")
-    assert torch.equal(kernels.MaxPoolReLU.apply(x, 2, 2).isnan(), F.relu(F.max_pool2d(x, 2)).isnan())
+    one = torch.ones(4, device=DEVICE)
+    assert torch.equal(kernels.max_pool_relu(x, one, one, (2, 2)).isnan(), F.max_pool2d(x, 2).isnan())
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -100,36 +123,52 @@ def test_blocks_compute_and_learn_the_same_with_our_kernels(kernels, monkeypatch
         module, x = TimbreBlock(12, (5, 3)), values(1, (9, 7), torch.float32)
         arguments = (nn.BatchNorm2d(1).to(DEVICE).eval(),)
     module.to(DEVICE).train(training)
-    nn.init.normal_(module.bn.weight)
+    for parameter in (module.bn.weight, module.bn.running_mean, module.conv.bias):
+        nn.init.normal_(parameter)
     start = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     found = {}
-    for device_kernels in (kernels, None):
-        monkeypatch.setattr(pooling, "checked_kernels", lambda device, chosen=device_kernels: chosen)
+    for chosen in (kernels, None):
+        monkeypatch.setattr(pooling, "checked_kernels", lambda device, chosen=chosen: chosen)
         module.load_state_dict(start)
         module.zero_grad()
-        y = module(x) if block == "vgg_ish" else module.forward_fast(x, *arguments)
-        y.square().sum().backward()
-        tensors = {name: parameter.grad for name, parameter in module.named_parameters()} | dict(module.named_buffers())
-        found[device_kernels] = {"output": y.detach(), **{name: tensor.clone() for name, tensor in tensors.items()}}
+        with torch.set_grad_enabled(training):
+            y = module(x) if block == "vgg_ish" else module.forward_fast(x, *arguments)
+        found[chosen] = {"output": y.detach(), **dict(module.named_buffers())}
+        if training:
+            y.square().mean().backward()
+            found[chosen] |= {f"gradient of {name}": parameter.grad for name, parameter in module.named_parameters()}
+        found[chosen] = {name: tensor.clone() for name, tensor in found[chosen].items()}
     for name, tensor in found[None].items():
         torch.testing.assert_close(found[kernels][name], tensor, rtol=1e-4, atol=1e-4, msg=name)
 
 
+def test_gradients_in_evaluation_mode_are_pytorchs(ours):
+    block = ConvBlock(3, 16, plain=False).to(DEVICE).eval()
+    x = values(3, (8, 6), torch.float32).requires_grad_()
+    plain = F.relu(F.max_pool2d(block.bn(block.conv(x)), 2))
+    (expected,) = torch.autograd.grad(plain.square().sum(), x)
+    (found,) = torch.autograd.grad(block(x).square().sum(), x)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_windows_too_large_for_the_kernels_are_pooled_all_the_same(ours):
-    x = values(3, (300, 2), torch.float32)
-    assert torch.equal(pooling.max_pool_relu(x, (300, 1)), F.relu(F.max_pool2d(x, (300, 1))))
+    block = TimbreBlock(4, (5, 3)).to(DEVICE).eval()
+    spec_bn = nn.BatchNorm2d(1).to(DEVICE).eval()
+    x = values(1, (300, 4), torch.float32)  # 296 positions of the filter
+    with torch.no_grad():
+        torch.testing.assert_close(block.forward_fast(x, spec_bn), block(spec_bn(x)), rtol=1e-4, atol=1e-4)
 
 
 def test_kernels_are_compared_with_pytorch_before_they_are_used(kernels):
     pooling.compare_with_torch(kernels, DEVICE)
 
-    class Wrong(kernels.MaxPoolReLU):
+    class Wrong(kernels.BatchNormMaxPoolReLU):
         @staticmethod
         def backward(ctx, dy):
-            return kernels.MaxPoolReLU.backward(ctx, 2 * dy)
+            return kernels.BatchNormMaxPoolReLU.backward(ctx, 1.01 * dy)
 
     class Broken(ModuleType):
-        MaxPoolReLU, BatchNormMaxPoolReLU = Wrong, kernels.BatchNormMaxPoolReLU
+        BatchNormMaxPoolReLU, max_pool_relu = Wrong, staticmethod(kernels.max_pool_relu)
 
     with pytest.raises(ArithmeticError, match="differ from PyTorch's"):
         pooling.compare_with_torch(Broken("broken"), DEVICE)
@@ -148,6 +187,24 @@ def test_kernels_that_fail_are_told_of_and_not_used(monkeypatch, capsys):
         assert capsys.readouterr().err == ""
     finally:
         pooling.checked_kernels.cache_clear()
+
+
+@pytest.mark.skipif(
+    (sys.platform, platform.machine()) != ("linux", "x86_64"), reason="Triton brings its compiler for Linux on x86-64"
+)
+def test_kernels_compile_for_an_h100_and_move_sixteen_bytes_at_once(kernels, tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    environment["TRITON_CACHE_DIR"] = str(tmp_path)
+    command = [sys.executable, "-m", "tests.kernels_compiled"]
+    lines = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+    kinds = [line.split(maxsplit=2) for line in lines.splitlines()]
+    assert [(channels, kernel) for channels, kernel, _ in kinds] == [
+        (channels, kernel)
+        for channels in ("128", "512", "204")
+        for kernel in ("forward", "forward", "sums", "backward")
+    ]
+    for channels, kernel, instructions in kinds:  # 204 channels of 2 bytes begin at multiples of 8 bytes
+        assert ("ld.global.v4.b32" if channels != "204" else "ld.global.v2.b32") in instructions, (channels, kernel)
 
 
 @pytest.mark.skipif(DEVICE.type == "cpu", reason="needs a CUDA device")
