@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -13,8 +14,9 @@ from datasets.corpus import Corpus, Split
 from datasets.spectrograms import SpectrogramFile, read_header
 from runtime.errors import DataError, listed
 
-_HEADER_THREADS = 4  # they wait for a network; on a local disk more of them wait for each other, in Python
 _HEADERS_AT_ONCE = 64  # recordings a task
+_SLOW_HEADER = 2e-4  # seconds, ten times what one takes that is in memory
+_HEADER_THREADS = 8  # where headers are slow: they wait for a network or a disk. Else they would wait for each other
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,16 @@ def open_recordings(split: Split, *, skip_missing: bool = False) -> Recordings:
         except DataError as error:
             return error
 
-    some = [split.ids[i : i + _HEADERS_AT_ONCE] for i in range(0, len(split.ids), _HEADERS_AT_ONCE)]
-    with ThreadPoolExecutor(_HEADER_THREADS) as pool:
-        found = [result for results in pool.map(lambda ids: [header(id_) for id_ in ids], some) for result in results]
+    def headers(ids: Sequence[str]) -> list[SpectrogramFile | DataError | None]:
+        return [header(id_) for id_ in ids]
+
+    first, *some = [split.ids[i : i + _HEADERS_AT_ONCE] for i in range(0, len(split.ids), _HEADERS_AT_ONCE)] or [()]
+    started = time.perf_counter()
+    found = headers(first)
+    slow = time.perf_counter() - started > _SLOW_HEADER * len(first)
+    with ThreadPoolExecutor(_HEADER_THREADS if slow else 1) as pool:
+        for results in pool.map(headers, some):
+            found += results
 
     damaged = [result for result in found if isinstance(result, DataError)]
     if damaged:

@@ -13,6 +13,7 @@ import os
 import pickle
 import stat
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,7 +30,8 @@ _OPCODES = frozenset(
     "EMPTY_LIST LIST APPEND APPENDS EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_DICT DICT SETITEM SETITEMS "
     "PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE BUILD".split()
 )
-_MAX_HEADER_BYTES = 2**16  # NumPy's own are of 128 bytes
+_USUAL_HEADER_BYTES = 128
+_MAX_HEADER_BYTES = 2**16
 _MAX_METADATA_BYTES = 64 * 2**20
 
 
@@ -51,10 +53,11 @@ def read_npy_header(file: BinaryIO, size: int, path: Path) -> NpyHeader:
             that claims another amount of data than the file has.
     """
     try:
-        beginning = io.BytesIO(file.read(_MAX_HEADER_BYTES))  # NumPy would make room for what the header claims
-        version = npy_format.read_magic(beginning)
-        reader = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
-        shape, fortran_order, dtype = reader(beginning)
+        beginning = file.read(_USUAL_HEADER_BYTES)
+        length = min(_claimed_length(beginning), _MAX_HEADER_BYTES)  # NumPy would make room for any that is claimed
+        if length > len(beginning):
+            beginning += file.read(length - len(beginning))
+        shape, fortran_order, dtype, offset = _parsed(beginning[:length])
     except Exception as error:  # ValueError, SyntaxError, TokenError, …: a damaged header raises nearly anything
         raise DataError(f"{path} is not a readable .npy file ({_first_line(error)}); make or fetch it again") from error
     if any(isinstance(length, bool) or length < 0 for length in shape):
@@ -63,7 +66,6 @@ def read_npy_header(file: BinaryIO, size: int, path: Path) -> NpyHeader:
         raise DataError(
             f"{path}: its header claims values of the impossible type {dtype!s:.60}; make or fetch it again"
         )
-    offset = beginning.tell()
     file.seek(offset)
     if not dtype.hasobject:
         claimed = dtype.itemsize
@@ -75,6 +77,22 @@ def read_npy_header(file: BinaryIO, size: int, path: Path) -> NpyHeader:
                 f"{size - offset} bytes after it can hold; the file is truncated or damaged, make or fetch it again"
             )
     return NpyHeader(shape, dtype, fortran_order, offset)
+
+
+def _claimed_length(beginning: bytes) -> int:
+    """How long a header claims to be, from its first twelve bytes on."""
+    if beginning[6:7] == b"\x01":  # the version
+        return 10 + int.from_bytes(beginning[8:10], "little")
+    return 12 + int.from_bytes(beginning[8:12], "little")
+
+
+@lru_cache(maxsize=4096)  # recordings of the same length, such as clips, have the same
+def _parsed(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """Shape, whether in Fortran order, type, and length of a header."""
+    file = io.BytesIO(header)
+    version = npy_format.read_magic(file)
+    reader = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
+    return *reader(file), file.tell()
 
 
 def load_array(path: Path) -> np.ndarray:
