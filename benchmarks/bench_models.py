@@ -60,8 +60,9 @@ class Work:
     def round(self) -> Callable[[], int]:
         """A function that does one round and returns how many recordings or chunks it took."""
         device = resolve_device(self.device)
-        precision = resolve_precision(self.precision, device, cpu_bfloat16=True)
         plain = self.side == "baseline"
+        # Not for the plain side, whose convolutions are to take what PyTorch takes by default, TF32.
+        precision = None if plain else resolve_precision(self.precision, device)
         model = new_model(self.model, self.recordings, device, self.ast_size, plain)
         if self.what == "final_layer":
             train_final_layer_only(model)

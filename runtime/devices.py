@@ -60,6 +60,9 @@ def resolve_precision(name: str, device: torch.device, *, cpu_bfloat16: bool = F
     With `cpu_bfloat16`, `auto` takes it on CPUs that compute it natively as well. Training and
     evaluation do so; the tagging of a few recordings on a CPU stays exact.
 
+    Where float32 is chosen for a CUDA device, the process computes in it from then on: by default
+    PyTorch rounds what convolutions multiply to TF32, which keeps ten bits of a fraction.
+
     Raises:
         UsageError: bfloat16 is asked for where the device cannot do it.
     """
@@ -70,6 +73,8 @@ def resolve_precision(name: str, device: torch.device, *, cpu_bfloat16: bool = F
         name = "bfloat16" if wanted and has_native_bfloat16(device) else "float32"
     if name == "bfloat16" and device.type == "mps":
         raise UsageError("bfloat16 is not supported on mps; use --precision float32")
+    if name == "float32" and device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     return Precision(name, device.type)
 
 
