@@ -34,11 +34,12 @@ bench: $(VENV)/.ready
 	$(RUN) -m benchmarks.bench_epoch_end --device cpu --dir build/bench --out build/bench/epoch-end-cpu.json
 	$(RUN) -m benchmarks.bench_bootstrap --out build/bench/bootstrap.json
 
-# All models on one GPU, in less than eight minutes, and what the whole study would take there.
+# The figures of a machine with a GPU, in less than eight minutes, and what the whole study would take there.
 bench-gpu: $(VENV)/.ready
 	mkdir -p build/bench
-	$(RUN) -m benchmarks.bench_models --device cuda:0 --what training final_layer evaluation --steps 50 --minutes 5 \
+	$(RUN) -m benchmarks.bench_models --device cuda:0 --what training final_layer evaluation --steps 50 --minutes 4 \
 		--out build/bench/models-gpu.json
+	$(RUN) -m benchmarks.bench_preprocessing --files 400 --rounds 1 --out build/bench/preprocessing-gpu.json
 	$(RUN) -m benchmarks.bench_start --device cuda:0 --rounds 1 --out build/bench/start-gpu.json
 	$(RUN) -m benchmarks.bench_epoch_end --device cuda:0 --dir build/bench --out build/bench/epoch-end-gpu.json
 	$(RUN) -m benchmarks.projection build/bench/models-gpu.json build/bench/epoch-end-gpu.json

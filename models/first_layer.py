@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+CHANNELS_AT_ONCE = 8  # 16 bytes of bfloat16: what a GPU's matrix units are fed with
+
 
 def normalise(spec_bn: nn.Module, x: Tensor) -> Tensor:
     """`spec_bn` without its scale and shift; running statistics are updated as usual.
@@ -32,14 +34,35 @@ def normalise(spec_bn: nn.Module, x: Tensor) -> Tensor:
     return functional_call(spec_bn, neutral, (x,))
 
 
-def folded(weight: Tensor, spec_bn: nn.Module) -> Tensor:
-    """Weights of the convolution over the normalised channel and a channel of ones.
+def with_ones(x: Tensor) -> Tensor:
+    """The channels of x, and one of ones behind them; more of those where that makes convolutions faster.
 
     Args:
-        weight: (filters, channels, height, width), channels 1 unless taps stand for channels.
-        spec_bn: the BatchNorm whose scale and shift are folded in.
+        x: (batch, height, width, channels), normalised.
 
     Returns:
-        (filters, channels + 1, height, width): the last channel is that of ones.
+        (batch, channels + 1 or more, height, width) in the precision that the convolution computes in.
     """
-    return torch.cat([weight * spec_bn.weight, weight.sum(dim=1, keepdim=True) * spec_bn.bias], dim=1)
+    if torch.is_autocast_enabled(x.device.type):
+        x = x.to(torch.get_autocast_dtype(x.device.type))  # as the convolution would, but there is less of it here
+    more = -(x.shape[3] + 1) % CHANNELS_AT_ONCE if x.device.type == "cuda" else 0
+    # Padded behind, then moved to the front: all that follows keeps the channels-last layout.
+    return F.pad(x, (0, 1 + more), value=1.0).permute(0, 3, 1, 2)
+
+
+def folded(weight: Tensor, spec_bn: nn.Module, channels: int) -> Tensor:
+    """Weights of the convolution over what `with_ones` gives.
+
+    Args:
+        weight: (filters, in channels, height, width), in channels 1 unless taps stand for channels.
+        spec_bn: the BatchNorm whose scale and shift are folded in.
+        channels: as many as `with_ones` gives.
+
+    Returns:
+        (filters, channels, height, width): the first channel of ones carries what spec_bn adds, further ones nothing.
+    """
+    parts = [weight * spec_bn.weight, weight.sum(dim=1, keepdim=True) * spec_bn.bias]
+    more = channels - weight.shape[1] - 1
+    if more:
+        parts.append(weight.new_zeros((len(weight), more, *weight.shape[2:])))
+    return torch.cat(parts, dim=1)

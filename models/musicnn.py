@@ -35,11 +35,9 @@ class TimbreBlock(nn.Module):
         ones carries what `spec_bn` adds: the same sums of the same products.
         """
         taps, length = self.conv.kernel_size
-        if torch.is_autocast_enabled(x.device.type):
-            x = x.to(torch.get_autocast_dtype(x.device.type))  # as the convolution would, but there is less of it here
         patches = x.squeeze(1).unfold(1, taps, 1)  # (batch, positions, time, taps)
-        patches = F.pad(patches, (0, 1), value=1.0).permute(0, 3, 1, 2)  # (batch, taps + 1, positions, time)
-        weight = first_layer.folded(self.conv.weight.transpose(1, 2), spec_bn)  # (filters, taps + 1, 1, length)
+        patches = first_layer.with_ones(patches)  # (batch, taps + 1 or more, positions, time)
+        weight = first_layer.folded(self.conv.weight.transpose(1, 2), spec_bn, patches.shape[1])
         window = (patches.shape[2], 1)
         return pooled_convolution(patches, weight, self.conv.bias, self.bn, (0, length // 2), window).squeeze(2)
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models import first_layer
 from models.folding import fold_batchnorm
 
 _FLOATS = (torch.float32, torch.bfloat16)
@@ -44,22 +45,34 @@ def pooled_convolution(
     if kernels is None:
         weight, bias = fold_batchnorm(weight, bias, batchnorm)
         return F.relu(F.max_pool2d(F.conv2d(x, weight, bias, padding=padding), window))
-    x = F.conv2d(x, weight, padding=padding)
+    filters = len(bias)
+    x = F.conv2d(x, _padded(weight), padding=padding)
     if batchnorm.training:
+        scale, shift = _padded(batchnorm.weight), _padded(batchnorm.bias)
         mean, inverse = _statistics(x.detach(), bias, batchnorm)
-        return kernels.BatchNormMaxPoolReLU.apply(x, bias, batchnorm.weight, batchnorm.bias, mean, inverse, window)
-    scale = batchnorm.weight * torch.rsqrt(batchnorm.running_var + batchnorm.eps)
-    shift = torch.addcmul(batchnorm.bias, bias - batchnorm.running_mean, scale)
-    return kernels.max_pool_relu(x, scale, shift, window)
+        y = kernels.BatchNormMaxPoolReLU.apply(x, _padded(bias), scale, shift, mean, inverse, window)
+    else:
+        scale = batchnorm.weight * torch.rsqrt(batchnorm.running_var + batchnorm.eps)
+        shift = torch.addcmul(batchnorm.bias, bias - batchnorm.running_mean, scale)
+        y = kernels.max_pool_relu(x, _padded(scale), _padded(shift), window)
+    return y[:, :filters]
+
+
+def _padded(parameter: Tensor) -> Tensor:
+    """With filters of zeros behind the (filters, …) there are: GPUs are fast with certain numbers of channels."""
+    more = -len(parameter) % first_layer.CHANNELS_AT_ONCE
+    return F.pad(parameter, (*[0, 0] * (parameter.ndim - 1), 0, more)) if more else parameter
 
 
 @torch.no_grad()
 def _statistics(x: Tensor, offset: Tensor, batchnorm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Mean and inverse standard deviation of x; the running statistics become those of x + offset."""
-    mean, variance = torch.batch_norm_update_stats(x, batchnorm.running_mean, batchnorm.running_var, batchnorm.momentum)
-    batchnorm.running_mean.add_(offset, alpha=batchnorm.momentum)
+    mean, variance = (each.float() for each in torch.batch_norm_update_stats(x, None, None, 0.0))
+    count, filters = x.numel() // x.shape[1], len(offset)
     batchnorm.num_batches_tracked.add_(1)
-    return mean.float(), torch.rsqrt(variance.float() + batchnorm.eps)
+    batchnorm.running_mean.lerp_(mean[:filters] + offset, batchnorm.momentum)
+    batchnorm.running_var.lerp_(variance[:filters] * (count / (count - 1)), batchnorm.momentum)
+    return mean, torch.rsqrt(variance + batchnorm.eps)
 
 
 def _kernels_for(
@@ -102,7 +115,7 @@ def compare_with_torch(kernels: ModuleType, device: torch.device) -> None:
         ArithmeticError: they are not PyTorch's.
     """
     generator = torch.Generator().manual_seed(0)
-    for channels, size, window in ((128, (5, 6), (2, 2)), (204, (7, 3), (7, 1))):
+    for channels, size, window in ((128, (5, 6), (2, 2)), (208, (7, 3), (7, 1))):
         x = torch.randn((2, channels, *size), generator=generator).to(device)
         scale, shift = torch.randn((2, channels), generator=generator).to(device)
         mean, inverse = x.mean(dim=(0, 2, 3)), torch.rsqrt(x.var(dim=(0, 2, 3), correction=0) + 1e-5)

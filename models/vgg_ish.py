@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -72,9 +71,8 @@ class VGGish(TaggingModel):
             x = self.layer1(self.spec_bn(x))
         else:
             x = first_layer.normalise(self.spec_bn, x)
-            # Stacked behind, then moved to the front: all that follows keeps the channels-last layout.
-            x = torch.stack([x, torch.ones_like(x)], dim=4).squeeze(1).permute(0, 3, 1, 2)
-            x = self.layer1(x, first_layer.folded(self.layer1.conv.weight, self.spec_bn))
+            x = first_layer.with_ones(x.permute(0, 2, 3, 1))
+            x = self.layer1(x, first_layer.folded(self.layer1.conv.weight, self.spec_bn, x.shape[1]))
         for number in range(2, len(WIDTHS) + 1):
             x = self.get_submodule(f"layer{number}")(x)
         x = x.amax(dim=(2, 3))
