@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from models.folding import update_running_statistics
+
 CHANNELS_AT_ONCE = 8  # 16 bytes of bfloat16: what a GPU's matrix units are fed with
 
 
@@ -30,8 +32,23 @@ def normalise(spec_bn: nn.Module, x: Tensor) -> Tensor:
     """
     if not spec_bn.training:  # several threads may share a model in use: nothing of it may be exchanged
         return F.batch_norm(x, spec_bn.running_mean, spec_bn.running_var, eps=spec_bn.eps)
+    if x.device.type == "cuda" and type(spec_bn) is nn.BatchNorm2d:
+        return normalise_one_channel(spec_bn, x)
     neutral = {"weight": torch.ones_like(spec_bn.weight), "bias": torch.zeros_like(spec_bn.bias)}
     return functional_call(spec_bn, neutral, (x,))
+
+
+def normalise_one_channel(spec_bn: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    """`normalise` in training, for GPUs: PyTorch's BatchNorm has one block of threads do a channel."""
+    variance, mean = torch.var_mean(x, correction=0)
+    update_running_statistics(spec_bn, mean, variance, x.numel())
+    return (x - mean) * torch.rsqrt(variance + spec_bn.eps)
+
+
+def as_convolved(x: Tensor) -> Tensor:
+    """x in the precision that convolutions convert it to under autocast: they would do so when there is more of it."""
+    device = x.device.type
+    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
 
 
 def with_ones(x: Tensor) -> Tensor:
@@ -41,10 +58,8 @@ def with_ones(x: Tensor) -> Tensor:
         x: (batch, height, width, channels), normalised.
 
     Returns:
-        (batch, channels + 1 or more, height, width) in the precision that the convolution computes in.
+        (batch, channels + 1 or more, height, width).
     """
-    if torch.is_autocast_enabled(x.device.type):
-        x = x.to(torch.get_autocast_dtype(x.device.type))  # as the convolution would, but there is less of it here
     more = -(x.shape[3] + 1) % CHANNELS_AT_ONCE if x.device.type == "cuda" else 0
     # Padded behind, then moved to the front: all that follows keeps the channels-last layout.
     return F.pad(x, (0, 1 + more), value=1.0).permute(0, 3, 1, 2)

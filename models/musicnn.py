@@ -35,7 +35,7 @@ class TimbreBlock(nn.Module):
         ones carries what `spec_bn` adds: the same sums of the same products.
         """
         taps, length = self.conv.kernel_size
-        patches = x.squeeze(1).unfold(1, taps, 1)  # (batch, positions, time, taps)
+        patches = first_layer.as_convolved(x).squeeze(1).unfold(1, taps, 1)  # (batch, positions, time, taps)
         patches = first_layer.with_ones(patches)  # (batch, taps + 1 or more, positions, time)
         weight = first_layer.folded(self.conv.weight.transpose(1, 2), spec_bn, patches.shape[1])
         window = (patches.shape[2], 1)

@@ -2,8 +2,8 @@
 
 Done one after another, the three read and write a layer's output a dozen times a training step,
 and PyTorch's pooling of this layout keeps eight bytes of index for every two of a value. Here the
-forward pass reads the layer's output once for its statistics (PyTorch's own kernel) and once for
-the rest, the backward pass reads it once and writes its gradient once; where a maximum was is one byte.
+forward pass reads the layer's output once for its statistics and once for the rest, the backward
+pass reads it once and writes its gradient once; where a maximum was is one byte.
 """
 
 from __future__ import annotations
@@ -17,8 +17,30 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 NOWHERE = tl.constexpr(255)  # the place of a maximum that ReLU cuts off
 MOST_PLACES = 255  # in a window: their numbers, 0 to 254, are bytes
 BLOCK = 1024  # values that a program holds at once
-PROGRAMS = 264  # that `_sums` is shared by, at most: twice as many as an H100 has processors
+PROGRAMS = 1056  # that share a sum, at most: eight for each processor of an H100
 SIZES = ("rows", "in_height", "in_width", "out_height", "out_width")  # not worth a compilation each
+
+
+@triton.jit(do_not_specialize=SIZES)
+def _moments(
+    x, shares, rows, channels: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr, BLOCKS: tl.constexpr,
+):  # fmt: skip
+    """Over some blocks of x, the sums of x and of its square, both less the first x of the channel."""
+    channel = tl.program_id(1) * COLS + tl.arange(0, COLS)
+    there = channel < channels
+    first = tl.load(x + channel, mask=there, other=0.0).to(tl.float32)[None, :]
+    plain = tl.full((ROWS, COLS), 0.0, tl.float32)
+    squared = tl.full((ROWS, COLS), 0.0, tl.float32)
+    for block in range(BLOCKS):
+        row = ((tl.program_id(0) * BLOCKS + block) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
+        exists = (row < rows)[:, None] & there[None, :]
+        value = tl.load(x + (row * channels)[:, None] + channel[None, :], mask=exists, other=0.0).to(tl.float32)
+        value = tl.where(exists, value - first, 0.0)
+        plain += value
+        squared += value * value
+    share = shares + tl.program_id(0) * 2 * channels + channel
+    tl.store(share, tl.sum(plain, axis=0), mask=there)
+    tl.store(share + channels, tl.sum(squared, axis=0), mask=there)
 
 
 @triton.jit(do_not_specialize=SIZES)
@@ -40,7 +62,7 @@ def _forward(
     most = tl.full((ROWS, COLS), float("-inf"), tl.float32)
     peak = tl.full((ROWS, COLS), 0.0, tl.float32)
     place = tl.full((ROWS, COLS), 0, tl.int32)
-    for i in range(height):
+    for i in tl.range(height, loop_unroll_factor=4):  # reads more at once, which tall windows wait for
         for j in tl.static_range(width):
             raw = tl.load(x + first + (i * in_width + j) * channels, mask=exists, other=0.0).to(tl.float32)
             value = raw * by + to
@@ -83,10 +105,13 @@ def _sums(
 
 @triton.jit(do_not_specialize=SIZES)
 def _backward(
-    dy, places, x, dx, scale, mean, inverse, means, rows, in_height, in_width, out_height, out_width,
+    dy, places, x, dx, factors, rows, in_height, in_width, out_height, out_width,
     channels: tl.constexpr, height: tl.constexpr, width: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
 ):  # fmt: skip
-    """For each x: dy of its window if it was the maximum, taken through the normalisation."""
+    """For each x: dy of its window if it was the maximum, taken through the normalisation.
+
+    `factors` are what dy and x are multiplied by, and what is then added.
+    """
     row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
     channel = tl.program_id(1) * COLS + tl.arange(0, COLS)
     there = channel < channels
@@ -102,13 +127,11 @@ def _backward(
     gradient = tl.load(dy + out, mask=seen, other=0.0).to(tl.float32)
     gradient = tl.where(place == number, gradient, 0.0)
     own = (row * channels)[:, None] + channel[None, :]
-    by = tl.load(scale + channel, mask=there, other=0.0)[None, :]
-    middle = tl.load(mean + channel, mask=there, other=0.0)[None, :]
-    normal = tl.load(inverse + channel, mask=there, other=0.0)[None, :]
-    plain = tl.load(means + channel, mask=there, other=0.0)[None, :]
-    weighted = tl.load(means + channels + channel, mask=there, other=0.0)[None, :]
-    normalised = (tl.load(x + own, mask=exists, other=0.0).to(tl.float32) - middle) * normal
-    gradient = by * (gradient - plain - normalised * weighted)
+    of_gradient = tl.load(factors + channel, mask=there, other=0.0)[None, :]
+    of_x = tl.load(factors + channels + channel, mask=there, other=0.0)[None, :]
+    added = tl.load(factors + 2 * channels + channel, mask=there, other=0.0)[None, :]
+    value = tl.load(x + own, mask=exists, other=0.0).to(tl.float32)
+    gradient = of_gradient * gradient + (of_x * value + added)
     tl.store(dx + own, gradient.to(dx.dtype.element_ty), mask=exists)
 
 
@@ -154,27 +177,35 @@ class BatchNormMaxPoolReLU(torch.autograd.Function):
         dy = dy.contiguous(memory_format=torch.channels_last)
         height, width = ctx.window
         batch, channels, in_height, in_width = x.shape
-        cols, block = _block(channels)
-        blocks_of_channels = triton.cdiv(channels, cols)
-
         rows = dy.numel() // channels
-        blocks = triton.next_power_of_2(triton.cdiv(rows, block * PROGRAMS))
-        shares = dy.new_empty((triton.cdiv(rows, block * blocks), 2, channels), dtype=torch.float32)
+        shares, grid, sizes = _shares(dy, rows, channels)
         with torch.cuda.device_of(dy):
-            _sums[len(shares), blocks_of_channels](
-                dy, places, peaks, mean, inverse, shares, rows, channels=channels, ROWS=block, COLS=cols, BLOCKS=blocks
-            )
+            _sums[grid](dy, places, peaks, mean, inverse, shares, rows, **sizes)
         sums = shares.sum(dim=0)
 
         rows = batch * in_height * in_width
+        of_x = -scale * inverse * sums[1] / rows
+        factors = torch.stack([scale, of_x, -scale * sums[0] / rows - of_x * mean])
         dx = torch.empty_like(x, memory_format=torch.channels_last)
+        cols, block = _block(channels, 2 * BLOCK)
         with torch.cuda.device_of(dy):
-            _backward[triton.cdiv(rows, block), blocks_of_channels](
-                dy, places, x, dx, scale, mean, inverse, sums / rows, rows, in_height, in_width,
-                in_height // height, in_width // width,
+            _backward[triton.cdiv(rows, block), triton.cdiv(channels, cols)](
+                dy, places, x, dx, factors, rows, in_height, in_width, in_height // height, in_width // width,
                 channels=channels, height=height, width=width, ROWS=block, COLS=cols,
             )  # fmt: skip
         return dx, torch.zeros_like(mean), sums[1], sums[0], None, None, None
+
+
+def mean_and_variance(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each channel of x, (batch, channels, height, width): (channels,) float32. The variance is the biased one."""
+    x = x.contiguous(memory_format=torch.channels_last)
+    channels = x.shape[1]
+    rows = x.numel() // channels
+    shares, grid, sizes = _shares(x, rows, channels)
+    with torch.cuda.device_of(x):
+        _moments[grid](x, shares, rows, **sizes)
+    plain, squared = shares.sum(dim=0) / rows
+    return x[0, :, 0, 0].float() + plain, (squared - plain.square()).clamp(min=0)
 
 
 def max_pool_relu(x: Tensor, scale: Tensor, shift: Tensor, window: tuple[int, int]) -> Tensor:
@@ -183,10 +214,20 @@ def max_pool_relu(x: Tensor, scale: Tensor, shift: Tensor, window: tuple[int, in
     return y
 
 
-def _block(channels: int) -> tuple[int, int]:
-    """Channels and rows of a block."""
+def _block(channels: int, values: int = BLOCK) -> tuple[int, int]:
+    """Channels and rows of a block of so many values."""
     cols = min(triton.next_power_of_2(channels), 256)
-    return cols, BLOCK // cols
+    return cols, values // cols
+
+
+def _shares(like: Tensor, rows: int, channels: int) -> tuple[Tensor, tuple[int, int], dict[str, int]]:
+    """Where programs put their shares of two sums over rows, (programs, 2, channels); their grid and sizes."""
+    cols, block = _block(channels)
+    blocks = triton.next_power_of_2(triton.cdiv(rows, block * PROGRAMS))
+    programs = triton.cdiv(rows, block * blocks)
+    shares = like.new_empty((programs, 2, channels), dtype=torch.float32)
+    sizes = {"channels": channels, "ROWS": block, "COLS": cols, "BLOCKS": blocks}
+    return shares, (programs, triton.cdiv(channels, cols)), sizes
 
 
 def _pooled(

@@ -70,7 +70,7 @@ class VGGish(TaggingModel):
         if self.plain:
             x = self.layer1(self.spec_bn(x))
         else:
-            x = first_layer.normalise(self.spec_bn, x)
+            x = first_layer.as_convolved(first_layer.normalise(self.spec_bn, x))
             x = first_layer.with_ones(x.permute(0, 2, 3, 1))
             x = self.layer1(x, first_layer.folded(self.layer1.conv.weight, self.spec_bn, x.shape[1]))
         for number in range(2, len(WIDTHS) + 1):

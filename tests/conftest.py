@@ -34,6 +34,16 @@ def _signals_as_before() -> Iterator[None]:
         signal.signal(number, handler)
 
 
+@pytest.fixture(autouse=True)
+def _tf32_as_before() -> Iterator[None]:
+    """Whoever computes in float32 on a GPU switches it off for the process."""
+    backends = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [backend.allow_tf32 for backend in backends]
+    yield
+    for backend, allowed in zip(backends, before, strict=True):
+        backend.allow_tf32 = allowed
+
+
 @pytest.fixture
 def corpus_dir(tmp_path: Path) -> Path:
     """A tiny corpus in the layout of the CompMusic corpora and FMA."""

@@ -12,7 +12,7 @@ from models import pooling_kernels
 
 H100 = GPUTarget("cuda", 90, 32)
 HALVES, BYTES = ("x", "y", "dy", "dx", "peaks"), ("places",)
-FLOATS = ("scale", "shift", "mean", "inverse", "means", "shares")
+FLOATS = ("scale", "shift", "mean", "inverse", "factors", "shares")
 
 
 def compiled(kernel: triton.JITFunction, **constants: int | bool) -> set[str]:
@@ -32,8 +32,10 @@ def main() -> None:
         window = {"channels": channels, "height": height, "width": width, "ROWS": rows, "COLS": cols}
         for keep in (True, False):
             print(channels, "forward", *compiled(pooling_kernels._forward, **window, KEEP=keep))
-        print(channels, "sums", *compiled(pooling_kernels._sums, channels=channels, ROWS=rows, COLS=cols, BLOCKS=16))
-        print(channels, "backward", *compiled(pooling_kernels._backward, **window))
+        sizes = {"channels": channels, "ROWS": rows, "COLS": cols, "BLOCKS": 16}
+        print(channels, "moments", *compiled(pooling_kernels._moments, **sizes))
+        print(channels, "sums", *compiled(pooling_kernels._sums, **sizes))
+        print(channels, "backward", *compiled(pooling_kernels._backward, **window | {"ROWS": 2 * rows}))
 
 
 if __name__ == "__main__":

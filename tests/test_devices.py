@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
@@ -12,13 +10,6 @@ from runtime.devices import resolve_precision
 GPU = torch.device("cuda", 0)
 
 
-@pytest.fixture
-def pytorchs_defaults() -> Iterator[None]:
-    yield
-    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = True, False
-
-
-@pytest.mark.usefixtures("pytorchs_defaults")
 def test_float32_on_a_gpu_is_not_tf32():
     assert torch.backends.cudnn.allow_tf32, "PyTorch's default has changed"
     resolve_precision("bfloat16", GPU)
@@ -29,7 +20,6 @@ def test_float32_on_a_gpu_is_not_tf32():
     assert not torch.backends.cuda.matmul.allow_tf32
 
 
-@pytest.mark.usefixtures("pytorchs_defaults")
 @pytest.mark.parametrize(("native", "chosen"), [(True, "bfloat16"), (False, "float32")])
 def test_auto_takes_bfloat16_where_a_gpu_computes_it(monkeypatch, native, chosen):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)

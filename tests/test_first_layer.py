@@ -32,12 +32,20 @@ def test_convolving_with_folded_weights_is_convolving_what_is_scaled_and_shifted
 @pytest.mark.parametrize("taps", [1, 38, 67])
 def test_a_channel_of_ones_is_put_behind(taps):
     x = torch.randn(2, 4, 3, taps)
-    with torch.autocast("cpu", torch.bfloat16):
-        rounded = first_layer.with_ones(x)
-    for found, given in ((first_layer.with_ones(x), x), (rounded, x.bfloat16())):
-        assert found.shape == (2, taps + 1, 4, 3) and found.dtype == given.dtype
-        assert found.is_contiguous(memory_format=torch.channels_last)
-        assert torch.equal(found[:, :taps], given.permute(0, 3, 1, 2)) and (found[:, taps] == 1).all()
+    found = first_layer.with_ones(x)
+    assert found.shape == (2, taps + 1, 4, 3) and found.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(found[:, :taps], x.permute(0, 3, 1, 2)) and (found[:, taps] == 1).all()
+
+
+def test_normalising_one_channel_on_a_gpu_is_what_batchnorm_does():
+    torch.manual_seed(0)
+    x = torch.randn(4, 1, 30, 20) * 15 - 40
+    ours, pytorchs = nn.BatchNorm2d(1), nn.BatchNorm2d(1)
+    for _ in range(2):
+        found, expected = first_layer.normalise_one_channel(ours, x), pytorchs(x)
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    for (name, buffer), other in zip(ours.named_buffers(), pytorchs.buffers(), strict=True):
+        torch.testing.assert_close(buffer, other, rtol=1e-6, atol=1e-6, msg=name)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -10,7 +10,8 @@ import os
 import platform
 import subprocess
 import sys
-from types import ModuleType
+from contextlib import nullcontext
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -36,6 +37,12 @@ WINDOWS = {  # channels, height and width of the input, window
 def kernels() -> ModuleType:
     pytest.importorskip("triton", reason="Triton is not installed (it comes with PyTorch on Linux)")
     return importlib.import_module("models.pooling_kernels")
+
+
+@pytest.fixture(autouse=True)
+def exact_convolutions() -> None:
+    """On a GPU, what is compared must not be rounded to TF32; `conftest.py` takes it back."""
+    torch.backends.cudnn.allow_tf32 = False
 
 
 @pytest.fixture
@@ -75,6 +82,28 @@ def test_results_and_gradients_are_those_of_float64(kernels, channels, size, win
         return F.relu(F.max_pool2d(x, window))
 
     inputs = (x, *per_channel(channels, 3))
+    expected = with_gradients(exact, *(value.double() for value in inputs))
+    for a, b in zip(with_gradients(fast, *inputs), expected, strict=True):
+        torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("programs", [1, 3, 1000])
+@pytest.mark.parametrize("channels", [3, 128, 512])
+def test_sums_over_many_values_are_shared_by_programs(kernels, monkeypatch, channels, programs):
+    monkeypatch.setattr(kernels, "PROGRAMS", programs)
+    size = (40, 36) if channels == 3 else (12, 10)
+    x = values(channels, size, torch.float32) + 5
+    mean, variance = kernels.mean_and_variance(x)
+    torch.testing.assert_close(mean, x.double().mean(dim=(0, 2, 3)).float(), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(variance, x.double().var(dim=(0, 2, 3), correction=0).float(), rtol=1e-5, atol=1e-6)
+
+    def fast(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        return kernels.BatchNormMaxPoolReLU.apply(x, bias, weight, bias, mean, torch.rsqrt(variance + 1e-5), (2, 2))
+
+    def exact(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        return F.relu(F.max_pool2d(F.batch_norm(x, None, None, weight, bias, training=True), 2))
+
+    inputs = (x, *per_channel(channels, 2))
     expected = with_gradients(exact, *(value.double() for value in inputs))
     for a, b in zip(with_gradients(fast, *inputs), expected, strict=True):
         torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-4)
@@ -159,19 +188,45 @@ def test_windows_too_large_for_the_kernels_are_pooled_all_the_same(ours):
         torch.testing.assert_close(block.forward_fast(x, spec_bn), block(spec_bn(x)), rtol=1e-4, atol=1e-4)
 
 
-def test_kernels_are_compared_with_pytorch_before_they_are_used(kernels):
-    pooling.compare_with_torch(kernels, DEVICE)
-
+def wrong_in_training(kernels: ModuleType) -> dict[str, object]:
     class Wrong(kernels.BatchNormMaxPoolReLU):
         @staticmethod
         def backward(ctx, dy):
-            return kernels.BatchNormMaxPoolReLU.backward(ctx, 1.01 * dy)
+            return kernels.BatchNormMaxPoolReLU.backward(ctx, 1.1 * dy)
 
-    class Broken(ModuleType):
-        BatchNormMaxPoolReLU, max_pool_relu = Wrong, staticmethod(kernels.max_pool_relu)
+    return {"BatchNormMaxPoolReLU": Wrong}
 
+
+def wrong_in_bfloat16(kernels: ModuleType) -> dict[str, object]:
+    def wrong(x: torch.Tensor, *rest: object) -> torch.Tensor:
+        y = kernels.max_pool_relu(x, *rest)
+        return y if x.dtype == torch.float32 else torch.zeros_like(y)
+
+    return {"max_pool_relu": wrong}
+
+
+def wrong_in_later_channels(kernels: ModuleType) -> dict[str, object]:
+    def wrong(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        mean, variance = kernels.mean_and_variance(x)
+        mean[256:] = mean[:256].repeat(2)[256 : len(mean)]
+        return mean, variance
+
+    return {"mean_and_variance": wrong}
+
+
+@pytest.mark.parametrize("make", [wrong_in_training, wrong_in_bfloat16, wrong_in_later_channels])
+def test_kernels_that_are_wrong_are_found_out(kernels, make):
+    names = ("BatchNormMaxPoolReLU", "max_pool_relu", "mean_and_variance")
+    broken = SimpleNamespace(**{name: getattr(kernels, name) for name in names} | make(kernels))
     with pytest.raises(ArithmeticError, match="differ from PyTorch's"):
-        pooling.compare_with_torch(Broken("broken"), DEVICE)
+        pooling.compare_with_torch(broken, DEVICE, pooling.CASES[:3])
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, nullcontext])
+def test_kernels_that_are_right_are_used_wherever_they_are_compared(kernels, monkeypatch, mode):
+    monkeypatch.setattr(kernels, "PROGRAMS", 1)
+    with mode(), torch.autocast(DEVICE.type, torch.bfloat16):
+        pooling.compare_with_torch(kernels, DEVICE, pooling.CASES[:3])
 
 
 def test_kernels_that_fail_are_told_of_and_not_used(monkeypatch, capsys):
@@ -201,12 +256,15 @@ def test_kernels_compile_for_an_h100_and_move_sixteen_bytes_at_once(kernels, tmp
     assert [(channels, kernel) for channels, kernel, _ in kinds] == [
         (channels, kernel)
         for channels in ("128", "512", "208")
-        for kernel in ("forward", "forward", "sums", "backward")
+        for kernel in ("forward", "forward", "moments", "sums", "backward")
     ]
     for channels, kernel, instructions in kinds:
         assert "ld.global.v4.b32" in instructions, (channels, kernel)
 
 
 @pytest.mark.skipif(DEVICE.type == "cpu", reason="needs a CUDA device")
-def test_kernels_work_on_a_gpu():
-    assert pooling.checked_kernels(DEVICE) is not None
+@pytest.mark.parametrize("mode", [torch.inference_mode, nullcontext])
+def test_kernels_work_on_a_gpu(mode):
+    pooling.checked_kernels.cache_clear()
+    with mode():
+        assert pooling.checked_kernels(DEVICE) is not None
