@@ -18,6 +18,11 @@ MAX_STACK = 20_000  # picklers put a thousand objects into a container at a time
 
 _FETCH = frozenset(("GET", "BINGET", "LONG_BINGET"))
 _STORE = frozenset(("PUT", "BINPUT", "LONG_BINPUT"))
+_PUSH = frozenset(  # a new value made of nothing on the stack: strings, numbers, empty lists; most operations are such
+    opcode.name
+    for opcode in pickletools.opcodes
+    if not opcode.stack_before and len(opcode.stack_after) == 1 and opcode.name not in {"MARK", *_FETCH}
+)
 _GROW = frozenset(("APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"))
 
 
@@ -50,7 +55,9 @@ def check_pickle(data: bytes, allowed: frozenset[str] | None = None) -> None:
             raise UnpicklingError(f"the operation {name} is not allowed")
         if len(stack) > MAX_STACK:
             raise UnpicklingError(f"it keeps more than {MAX_STACK} objects waiting")
-        if name == "MARK":
+        if name in _PUSH:
+            stack.append(_Built())
+        elif name == "MARK":
             stack.append(None)
         elif name in _FETCH:
             stack.append(memo[int(argument)])
