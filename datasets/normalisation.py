@@ -35,7 +35,7 @@ def measure_normalisation(recordings: Recordings, threads: int = 4) -> Normalisa
         totals, squares = np.einsum("ij->i", values), np.einsum("ij,ij->i", values, values)
         return values.size, totals.sum(dtype=np.float64), squares.sum(dtype=np.float64)
 
-    every = for_all(recordings, sums, threads, "mean and standard deviation")
+    every = for_all(recordings, sums, threads, "mean and standard deviation", a_task=16)
     counts, totals, squares = zip(*every, strict=True)
     count = sum(counts)
     mean = math.fsum(totals) / count
