@@ -31,8 +31,8 @@ def pooled_convolution(
         x: (batch, in channels, height, width).
         weight: (channels, in channels, …), of the convolution.
         bias: (channels,), of the convolution.
-        batchnorm: BatchNorm2d, or what stands for it when several processes train together; in
-            training its running statistics are updated.
+        batchnorm: BatchNorm2d, or what stands for it when several processes train together (in
+            training its running statistics are updated), or Identity, if it has been folded in.
         padding: zeros around x, vertically and horizontally.
         window: height and width of the windows, which do not overlap.
 
@@ -40,7 +40,7 @@ def pooled_convolution(
         (batch, channels, …).
     """
     kernels = _kernels_for(x, weight, bias, batchnorm, window)
-    if kernels is None and batchnorm.training:
+    if kernels is None and (batchnorm.training or isinstance(batchnorm, nn.Identity)):
         return F.relu(F.max_pool2d(batchnorm(F.conv2d(x, weight, bias, padding=padding)), window))
     if kernels is None:
         weight, bias = fold_batchnorm(weight, bias, batchnorm)
@@ -114,7 +114,10 @@ CASES = (  # channels, height and width of the input, window
     (512, (5, 2), (2, 2)),  # several blocks of channels
     (128, (110, 110), (2, 2)),  # several blocks a program
 )
-TOLERANCE = 1e-2  # of a tensor's norm: what rounding to bfloat16 does, and to few maxima that are nearly equal, is less
+# Of a tensor's norm. Results in float32 may not have been rounded to less; which of nearly equal values is the
+# greatest, rounding may decide, and with it where a gradient goes.
+RESULTS = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
+GRADIENTS = 1e-2
 
 
 def compare_with_torch(
@@ -134,16 +137,16 @@ def compare_with_torch(
                 scale, shift = torch.randn((2, channels), generator=generator).to(device)
                 ours = _outcome(x, scale, shift, window, kernels)
                 theirs = _outcome(x.float(), scale, shift, window, None)
-                for mine, other in zip(ours, theirs, strict=True):
+                for number, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
                     error = float((mine.float() - other).norm() / other.norm())
-                    if not error <= TOLERANCE:
+                    if not error <= (RESULTS[dtype] if number < 2 else GRADIENTS):
                         raise ArithmeticError(f"they differ from PyTorch's by {error:.1e} of its norm")
 
 
 def _outcome(
     x: Tensor, scale: Tensor, shift: Tensor, window: tuple[int, int], kernels: ModuleType | None
 ) -> list[Tensor]:
-    """Results in training and in evaluation, and gradients, by the kernels or (None) by PyTorch."""
+    """Results in training and in evaluation, then gradients, by the kernels or (None) by PyTorch."""
     leaves = [tensor.clone(memory_format=torch.preserve_format).requires_grad_() for tensor in (x, scale, shift)]
     if kernels is None:
         y = F.relu(F.max_pool2d(F.batch_norm(leaves[0], None, None, *leaves[1:], training=True), window))
