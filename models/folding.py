@@ -20,9 +20,14 @@ def fold_batchnorm(weight: Tensor, bias: Tensor, batchnorm: _BatchNorm) -> tuple
         bias: (filters,), of the convolution.
         batchnorm: of `filters` channels, behind it.
     """
+    scale, shift = scale_and_shift(bias, batchnorm)
+    return weight * scale.view(-1, *[1] * (weight.ndim - 1)), shift
+
+
+def scale_and_shift(bias: Tensor, batchnorm: _BatchNorm) -> tuple[Tensor, Tensor]:
+    """What BatchNorm, in evaluation, makes of y + bias: scale · y + shift, each (channels,)."""
     scale = batchnorm.weight * torch.rsqrt(batchnorm.running_var + batchnorm.eps)
-    bias = torch.addcmul(batchnorm.bias, bias - batchnorm.running_mean, scale)
-    return weight * scale.view(-1, *[1] * (weight.ndim - 1)), bias
+    return scale, torch.addcmul(batchnorm.bias, bias - batchnorm.running_mean, scale)
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models import first_layer
-from models.folding import fold_batchnorm, update_running_statistics
+from models.folding import fold_batchnorm, scale_and_shift, update_running_statistics
 
 _FLOATS = (torch.float32, torch.bfloat16)
 
@@ -31,8 +31,8 @@ def pooled_convolution(
         x: (batch, in channels, height, width).
         weight: (channels, in channels, …), of the convolution.
         bias: (channels,), of the convolution.
-        batchnorm: BatchNorm2d, or what stands for it when several processes train together (in
-            training its running statistics are updated), or Identity, if it has been folded in.
+        batchnorm: BatchNorm2d, or what stands for it when several processes train together; in
+            training its running statistics are updated.
         padding: zeros around x, vertically and horizontally.
         window: height and width of the windows, which do not overlap.
 
@@ -40,7 +40,7 @@ def pooled_convolution(
         (batch, channels, …).
     """
     kernels = _kernels_for(x, weight, bias, batchnorm, window)
-    if kernels is None and (batchnorm.training or isinstance(batchnorm, nn.Identity)):
+    if kernels is None and batchnorm.training:
         return F.relu(F.max_pool2d(batchnorm(F.conv2d(x, weight, bias, padding=padding)), window))
     if kernels is None:
         weight, bias = fold_batchnorm(weight, bias, batchnorm)
@@ -52,8 +52,7 @@ def pooled_convolution(
         mean, inverse = _statistics(kernels, x.detach(), bias, batchnorm)
         y = kernels.BatchNormMaxPoolReLU.apply(x, _padded(bias), scale, shift, mean, inverse, window)
     else:
-        scale = batchnorm.weight * torch.rsqrt(batchnorm.running_var + batchnorm.eps)
-        shift = torch.addcmul(batchnorm.bias, bias - batchnorm.running_mean, scale)
+        scale, shift = scale_and_shift(bias, batchnorm)
         y = kernels.max_pool_relu(x, _padded(scale), _padded(shift), window)
     return y[:, :filters]
 
@@ -147,7 +146,7 @@ def _outcome(
     x: Tensor, scale: Tensor, shift: Tensor, window: tuple[int, int], kernels: ModuleType | None
 ) -> list[Tensor]:
     """Results in training and in evaluation, then gradients, by the kernels or (None) by PyTorch."""
-    leaves = [tensor.clone(memory_format=torch.preserve_format).requires_grad_() for tensor in (x, scale, shift)]
+    leaves = [tensor.clone().requires_grad_() for tensor in (x, scale, shift)]
     if kernels is None:
         y = F.relu(F.max_pool2d(F.batch_norm(leaves[0], None, None, *leaves[1:], training=True), window))
         used = F.relu(F.max_pool2d(x * scale[:, None, None] + shift[:, None, None], window))

@@ -19,7 +19,6 @@ from models.weights import network_weights, recognise_weights
 from runtime.devices import Precision, resolve_device, resolve_precision
 from runtime.errors import CheckpointError, UsageError
 from tagging.chunks import Chunker, hop_frames
-from tagging.inference import speed_up_on_cpu
 from tagging.results import Analysis
 from tagging.sources import Source, max_frames, mel_blocks, read_ahead
 
@@ -57,8 +56,6 @@ class Tagger:
         self.device = device or torch.device("cpu")
         self.precision = precision or resolve_precision("float32", self.device)
         self.model = model.to(self.device).eval()
-        if self.device.type == "cpu":
-            speed_up_on_cpu(self.model)
         self.tags, self.dataset, self.model_name, self.sha256 = tuple(tags), dataset, model_name, sha256
         self.batch_size = batch_size or BATCH_SIZES.get(self.device.type, BATCH_SIZE)
         self._lock = threading.Lock()  # Musicnn's forward pass exchanges parameters for a moment
@@ -330,8 +327,7 @@ def restore(
     tags = tuple(tags) if info is None else info.tags
     if info is None and len(tags) != found.n_tags:
         raise CheckpointError(f"{path} has {found.n_tags} outputs, but {len(tags)} tags are given")
-    # What VGG-ish's other form saves is the gradient of the first layer.
-    form = {"plain": True} if plain or name == "vgg_ish" else {}
+    form = {"plain": True} if plain else {}
     model = restore_model(checkpoint, name, len(tags), musicnn_layout=musicnn_layout, **form)
     if model.needs_normalisation and (info is None or info.normalisation is None):
         if normalisation is None:

@@ -180,15 +180,6 @@ def test_gradients_in_evaluation_mode_are_pytorchs(ours):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_block_whose_batchnorm_has_been_folded_in_works_in_both_modes():
-    block = ConvBlock(3, 16, plain=False)
-    block.bn = nn.Identity()
-    x = values(3, (8, 6), torch.float32).cpu()
-    expected = F.relu(F.max_pool2d(block.conv(x), 2))
-    for training in (True, False):
-        assert torch.equal(block.train(training)(x), expected)
-
-
 def test_windows_too_large_for_the_kernels_are_pooled_all_the_same(ours):
     block = TimbreBlock(4, (5, 3)).to(DEVICE).eval()
     spec_bn = nn.BatchNorm2d(1).to(DEVICE).eval()
